@@ -1,0 +1,1 @@
+"""minidl beside PyTorch, in the same run: `python -m benchmarks`."""

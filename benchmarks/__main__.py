@@ -1,0 +1,178 @@
+"""`python -m benchmarks`: prints one table and writes RESULTS.md and results.json beside this file.
+
+python -m benchmarks                   everything on the CPU, one pinned thread and all threads
+python -m benchmarks --quick           a tenth of the time, nothing written
+python -m benchmarks --device cuda     on the first GPU
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+from typing import Any
+
+from .convolutions import SHAPES
+from .networks import NETWORKS
+
+HERE = pathlib.Path(__file__).parent
+HELD_BACK = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # variables that halve the speed of BLAS
+
+
+def run(**job: Any) -> dict[str, Any]:
+    """A job in a process of its own, with the environment a user has."""
+    environment = {k: v for k, v in os.environ.items() if k not in HELD_BACK}
+    if job["threads"] == 1:
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            environment[name] = "1"
+    command = [sys.executable, "-m", "benchmarks.worker", json.dumps(job)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=HERE.parent)
+    if done.returncode:
+        raise RuntimeError(f"{job} failed:\n{done.stderr}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def machine() -> dict[str, str]:
+    """What the figures were measured on."""
+    import numpy
+    import torch
+
+    cpu = platform.processor() or "unknown processor"
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as file:
+            names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
+        cpu = f"{names[0]}, {len(names)} processors" if names else cpu
+    return {
+        "cpu": cpu,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
+        "torch": torch.__version__,
+    }
+
+
+def gpu() -> str:
+    """Name of the first GPU and versions; asked in a process of its own."""
+    code = (
+        "import torch, cupy; print(torch.cuda.get_device_name(0) + ', CUDA '"
+        " + str(torch.version.cuda) + ', CuPy ' + cupy.__version__)"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def mean(values: list[float]) -> float:
+    """The geometric mean."""
+    return math.exp(sum(map(math.log, values)) / len(values)) if values else math.nan
+
+
+def measure(device: str, seconds: float) -> dict[str, Any]:
+    record: dict[str, Any] = {"machine": machine(), "device": device, "rows": []}
+    if device == "cuda":
+        record["machine"]["gpu"] = gpu()
+    threads = [os.cpu_count() or 1] if device == "cuda" else [1, len(os.sched_getaffinity(0))]
+    for count in dict.fromkeys(threads):
+        common = {"device": device, "threads": count, "seconds": seconds}
+        for index, shape in enumerate(SHAPES):
+            times = run(kind="convolution", index=index, **common)
+            row = {"what": str(shape), "kind": "convolution", "threads": count, "seconds": times}
+            record["rows"].append(row)
+            show(row)
+        for name, (batch, _) in NETWORKS.items():
+            times = run(kind="step", name=name, **common)
+            memory = {
+                library: run(kind="memory", name=name, library=library, **common)["peak"]
+                for library in ("minidl", "torch")
+            }
+            what = f"training step, {name}, batch {batch}"
+            row = {
+                "what": what,
+                "kind": "step",
+                "threads": count,
+                "seconds": times,
+                "memory": memory,
+            }
+            record["rows"].append(row)
+            show(row)
+    return record
+
+
+def show(row: dict[str, Any]) -> None:
+    print(line(row), flush=True)
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row of the table."""
+    times = row["seconds"]
+    ratio = times["minidl"] / times["torch"]
+    classic = f"{times['classic'] / times['minidl']:.1f}" if "classic" in times else ""
+    memory = ""
+    if "memory" in row:
+        ours, theirs = row["memory"]["minidl"], row["memory"]["torch"]
+        memory = f"{ours / 1e6:.0f} / {theirs / 1e6:.0f} MB"
+    return (
+        f"| {row['what']} | {row['threads']} | {times['minidl'] * 1e3:.2f} | "
+        f"{times['torch'] * 1e3:.2f} | **{ratio:.2f}** | {classic} | {memory} |"
+    )
+
+
+HEAD = (
+    "| what | threads | minidl ms | torch ms | minidl / torch | classic im2col / minidl | "
+    "peak memory minidl / torch |\n|---|---|---|---|---|---|---|"
+)
+
+
+def report(record: dict[str, Any]) -> str:
+    """The section of RESULTS.md for one device."""
+    machine = ", ".join(f"{k} {v}" for k, v in record["machine"].items())
+    lines = [f"## {record['device']}", "", f"Machine: {machine}.", "", HEAD]
+    lines += [line(row) for row in record["rows"]]
+    lines += ["", "Geometric means of minidl / torch:", ""]
+    for count in dict.fromkeys(row["threads"] for row in record["rows"]):
+        for kind, name in (("convolution", "convolutions"), ("step", "training steps")):
+            ratios = [
+                row["seconds"]["minidl"] / row["seconds"]["torch"]
+                for row in record["rows"]
+                if row["threads"] == count and row["kind"] == kind
+            ]
+            lines.append(f"- {name}, {count} thread(s): **{mean(ratios):.2f}**")
+    return "\n".join(lines)
+
+
+PREFACE = """# Measured speed
+
+Written by `python -m benchmarks` (`--device cuda` for the GPU). Convolutions: forward and the
+gradients of input and weight, float32. Training steps: forward, backward, SGD with momentum. Each
+row is one process in which minidl and PyTorch take turns; the shortest time of each counts. One
+thread means a process pinned to one processor. Variables that hold BLAS back are removed from the
+environment. Memory is what ten training steps add to the peak of a process that does nothing else.
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--quick", action="store_true", help="a tenth of the time, nothing written")
+    parser.add_argument("--out", type=pathlib.Path, default=HERE, help="folder of the results")
+    arguments = parser.parse_args()
+    print(HEAD)
+    record = measure(arguments.device, 0.2 if arguments.quick else 2.0)
+    print(report(record).split("\n\n", 3)[-1])
+    if arguments.quick:
+        return
+    path = arguments.out / "results.json"
+    everything = json.loads(path.read_text()) if path.exists() else {}
+    everything[arguments.device] = record
+    path.write_text(json.dumps(everything, indent=1) + "\n")
+    sections = [report(everything[device]) for device in sorted(everything)]
+    (arguments.out / "RESULTS.md").write_text("\n\n".join([PREFACE, *sections]) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""One measurement in a process of its own: `python -m benchmarks.worker JSON`, prints JSON.
+
+Affinity and thread counts are set before any library is loaded, so that each sees only the
+processors it may use.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+
+def _peak() -> int:
+    """The most memory this process has had, in bytes."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def work(job: dict[str, Any]) -> dict[str, Any]:
+    device, kind = job["device"], job["kind"]
+    if kind == "convolution":
+        from .convolutions import SHAPES, measure
+
+        return measure(SHAPES[job["index"]], device, job["seconds"])
+    if kind == "step":
+        from .networks import minidl_step, torch_step
+        from .timing import race
+
+        steps = {"minidl": minidl_step, "torch": torch_step}
+        return race({k: make(job["name"], device) for k, make in steps.items()}, job["seconds"])
+    if kind == "memory":
+        # What ten steps add to the process with all its libraries loaded and the model built.
+        from . import networks
+
+        step = getattr(networks, f"{job['library']}_step")(job["name"], device)
+        if device == "cuda":
+            return {"peak": _gpu_peak(step, job["library"])}
+        before = _peak()
+        for _ in range(10):
+            step()
+        return {"peak": _peak() - before}
+    raise ValueError(f"unknown kind of work: {kind}")
+
+
+def _gpu_peak(step: Any, library: str) -> int:
+    """The memory the library's pool holds after ten steps, or torch's own count."""
+    for _ in range(10):
+        step()
+    if library == "torch":
+        import torch
+
+        return torch.cuda.max_memory_reserved()
+    import cupy
+
+    return cupy.get_default_memory_pool().total_bytes()
+
+
+def main() -> None:
+    job = json.loads(sys.argv[1])
+    threads = job["threads"]
+    if threads == 1 and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    if job["device"] == "cpu":
+        import torch
+
+        torch.set_num_threads(threads)
+    print(json.dumps(work(job)))
+
+
+if __name__ == "__main__":
+    main()

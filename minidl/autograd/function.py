@@ -1,0 +1,284 @@
+"""A differentiable operation: `forward` on arrays, `backward` on Tensors.
+
+An instance of a Function is a node of the graph: it remembers where its inputs came from (`edges`)
+and what `forward` chose to keep (`save_for_backward`). As `backward` computes with Tensors, it can
+be recorded itself, so second derivatives need nothing more.
+
+    class Multiply(Function):
+        def forward(self, a, b):
+            self.save_for_backward(a, b)
+            return a * b
+
+        def backward(self, grad):
+            a, b = self.saved_tensors
+            return grad * b, grad * a
+
+    y = Multiply.apply(x, w)
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from time import perf_counter
+from typing import Any, cast
+
+from ..backend import Array, of
+from . import events
+from .modes import mode
+from .tensor import Tensor, wrap
+
+__all__ = ["Function"]
+
+_count = itertools.count().__next__
+_FREED = object()
+_FLOAT_KINDS = "fV"  # V: bfloat16, a NumPy extension type
+
+
+# (node or leaf, which of its outputs, shape, dtype)
+Edge = tuple[Any, int, tuple[int, ...], Any]
+
+
+class Function:
+    """Base class of all operations; see the module's text for an example.
+
+    `forward(self, *arrays, **parameters)` takes the positional arguments of `apply`, Tensors as
+    arrays and anything else as it is, and returns an array or a tuple of arrays. `backward(self,
+    *grads)` takes one Tensor for each output and returns one Tensor (or None) for each positional
+    argument; trailing arguments that are not tensors may be left out.
+
+    Attributes:
+        needs_input_grad: for each positional argument, whether its gradient is wanted.
+        view: whether the result shares memory with the first input. An attribute of the class;
+            `forward` sets it on `self` where that depends on the input.
+    """
+
+    view = False
+
+    needs_input_grad: tuple[bool, ...]
+    recording: bool  # whether this call is part of a graph: what is saved will be wanted
+
+    # The graph, filled in by apply() when it records:
+    sequence: int  # rises with every node, so that consumers have a higher one than producers
+    edges: list[Edge | None]  # for each argument: where it came from
+    results: list[tuple[tuple[int, ...], Any, Any]]  # (shape, dtype, backend) of each output
+    hooks: dict[int, list[Any]] | None  # functions to call with the gradient of an output
+    retained: dict[int, Any] | None  # weak references to outputs that asked to keep their gradient
+    _saved: Any
+
+    @property
+    def name(self) -> str:
+        """The operation's name in error messages and listings."""
+        return type(self).__name__
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+    # -- to be written by an operation ------------------------------------------------------------
+
+    def forward(self, *args: Any, **parameters: Any) -> Any:
+        raise NotImplementedError(f"{self.name}.forward is not written")
+
+    def backward(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(f"{self.name}.backward is not written: it has no gradient")
+
+    # -- to be used by an operation ---------------------------------------------------------------
+
+    def save_for_backward(self, *arrays: Array | None) -> None:
+        """Declare what `backward` needs; everything else is freed when `forward` returns.
+
+        An input or output of `forward` comes back in `saved_tensors` as part of the graph, so that
+        it is differentiated through. Any other array comes back as a constant: save one only if it
+        does not depend on the inputs smoothly (a mask, indices), or if `backward` is a Function
+        that takes this into account.
+        """
+        if self.recording:
+            self._saved = arrays
+
+    @property
+    def saved_tensors(self) -> tuple[Tensor, ...]:
+        """The tensors declared with `save_for_backward`, in that order (None stays None)."""
+        if self._saved is _FREED:
+            raise RuntimeError(_freed_message(self.name))
+        return tuple([None if s is None else s.unpack(self) for s in self._saved])  # type: ignore
+
+    @property
+    def saved_bytes(self) -> int:
+        """The memory kept for `backward`, in bytes, counting arrays shared with others in full."""
+        if self._saved is _FREED:
+            return 0
+        return sum(s.array.nbytes for s in self._saved if s is not None)
+
+    # -- the engine's side ------------------------------------------------------------------------
+
+    @classmethod
+    def apply(cls, *inputs: Any, **parameters: Any) -> Any:
+        """Run `forward` and record it if a gradient may be asked for. Returns Tensor(s)."""
+        start = perf_counter() if events.listeners else 0.0
+        arrays = []
+        needs = []
+        device = None
+        for x in inputs:
+            if isinstance(x, Tensor):
+                array = x.data
+                arrays.append(array)
+                needs.append(x.requires_grad)
+                if device is None:
+                    device = type(array)
+                elif type(array) is not device:
+                    _refuse_mixed_devices(cls, inputs)
+            else:
+                arrays.append(x)
+                needs.append(False)
+
+        node = cls()
+        node.recording = recording = mode.recording and True in needs
+        node.needs_input_grad = tuple(needs)
+        node._saved = ()
+        outputs = cls.forward(node, *arrays, **parameters)
+        single = type(outputs) is not tuple
+        if single:
+            outputs = (outputs,)
+        # Every Tensor has an array object of its own: saved arrays are recognised by identity.
+        results = [wrap(out if not _among(out, arrays) else out.view()) for out in outputs]
+        if node.view:
+            source = next(x for x in inputs if isinstance(x, Tensor))
+            for result in results:
+                result._version = source._version
+                result._view = node.name
+
+        if recording:
+            node._record(inputs, results, outputs)
+        if events.listeners:
+            saved = node.saved_bytes if recording else 0
+            events.emit("forward", node, inputs, results, saved, perf_counter() - start)
+        return results[0] if single else tuple(results)
+
+    def _record(
+        self, inputs: tuple[Any, ...], results: list[Tensor], arrays: tuple[Array, ...]
+    ) -> None:
+        self.sequence = _count()
+        self.hooks = self.retained = None
+        self.edges = [
+            (x._node or x, x._output, x.data.shape, x.data.dtype) if needed else None
+            for x, needed in zip(inputs, self.needs_input_grad, strict=True)
+        ]
+        self.results = [(r.data.shape, r.data.dtype, of(r.data)) for r in results]
+        if self._saved:
+            tensors = [x for x in inputs if isinstance(x, Tensor)]
+            self._saved = tuple([_Saved.pack(a, tensors, results, arrays) for a in self._saved])
+        for i, result in enumerate(results):
+            if result.data.dtype.kind in _FLOAT_KINDS:
+                result.requires_grad = True
+                result._node = self
+                result._output = i
+
+    def free(self) -> None:
+        """Drop what was saved and the way to the inputs: `backward` has used them."""
+        self._saved = _FREED
+        self.edges = []
+
+    @property
+    def freed(self) -> bool:
+        return self._saved is _FREED
+
+
+class _Saved:
+    """An array kept for backward, with its place in the graph and its version at that time."""
+
+    __slots__ = ("array", "leaf", "node", "output", "requires_grad", "seen", "version")
+
+    array: Array
+    leaf: Tensor | None  # the input itself, where that is a leaf
+    node: Any  # the Function it came from, None, or "self" for an output of the node that saves it
+    output: int
+    requires_grad: bool
+    version: list[int] | None  # the counter of its memory; None for a constant
+    seen: int  # what that counter showed when it was saved
+
+    @staticmethod
+    def pack(
+        array: Array | None,
+        inputs: list[Tensor],
+        results: list[Tensor],
+        outputs: tuple[Array, ...],
+    ) -> _Saved | None:
+        if array is None:
+            return None
+        self = _Saved()
+        self.array = array
+        self.leaf = self.node = None
+        self.output = 0
+        self.requires_grad = False
+        self.version = None
+        for index, output in enumerate(outputs):
+            if output is array:
+                result = results[index]
+                # Held by its own node: a reference to the node here would be a circle.
+                self.array, self.node, self.output = result.data, "self", index
+                self.requires_grad = array.dtype.kind in _FLOAT_KINDS
+                self.version = result._version
+                break
+        else:
+            for x in inputs:
+                if x.data is array:
+                    self.requires_grad = x.requires_grad
+                    if x.requires_grad and x._node is None:
+                        self.leaf = x
+                    self.node, self.output = x._node, x._output
+                    self.version = x._version
+                    break
+        self.seen = self.version[0] if self.version is not None else 0
+        return self
+
+    def unpack(self, node: Function) -> Tensor:
+        if self.version is not None and self.version[0] != self.seen:
+            raise RuntimeError(
+                f"{node.name}: a tensor of shape {tuple(self.array.shape)} that its backward needs "
+                f"was changed in place ({self.version[0] - self.seen} time(s)) since forward; "
+                "change a copy (x = x + y instead of x += y), or call backward first"
+            )
+        if self.leaf is not None:
+            if self.leaf.data is not self.array:
+                raise RuntimeError(
+                    f"{node.name}: the data of a leaf of shape {tuple(self.array.shape)} was "
+                    "replaced between forward and backward; call backward first"
+                )
+            return self.leaf
+        tensor = wrap(self.array)
+        if self.version is not None:
+            tensor._version = self.version
+        tensor.requires_grad = self.requires_grad
+        tensor._node = node if self.node == "self" else self.node
+        tensor._output = self.output
+        return tensor
+
+
+def _among(array: Array, arrays: list[Any]) -> bool:
+    return any(array is other for other in arrays)
+
+
+def _freed_message(name: str) -> str:
+    return (
+        f"backward: the graph has already been freed at {name}; a second backward through it needs "
+        "backward(retain_graph=True) the first time, or a new forward"
+    )
+
+
+def _refuse_mixed_devices(cls: type, inputs: tuple[Any, ...]) -> None:
+    found = ", ".join(f"{tuple(x.shape)} on {x.device}" for x in inputs if isinstance(x, Tensor))
+    raise RuntimeError(
+        f"{cls.__name__}: tensors are on different devices ({found}); use .to(device)"
+    )
+
+
+def retain(node: Function, output: int, tensor: Tensor) -> None:
+    """Keep the gradient of `output` in `tensor.grad`, as long as that tensor lives."""
+    if node.retained is None:
+        node.retained = {}
+    node.retained[output] = weakref.ref(tensor)
+
+
+def as_node(source: Any) -> Function | None:
+    """The Function of an edge, or None where the edge ends at a leaf."""
+    return None if isinstance(source, Tensor) else cast(Function, source)

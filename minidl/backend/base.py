@@ -1,0 +1,52 @@
+"""The array library of one kind of device, and the kernels written for it.
+
+`Backend` itself is complete: every kernel, written in plain array operations that NumPy and CuPy
+share. They are the readable form and run everywhere. A backend of one library derives from it and
+replaces the kernels for which that library has something faster, under the same names.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .plain.elementwise import ElementwiseKernels
+from .plain.indexing import IndexingKernels
+from .plain.linalg import LinalgKernels
+from .plain.optim import OptimKernels
+from .plain.pool import PoolKernels
+from .plain.resample import ResampleKernels
+
+__all__ = ["Array", "Backend"]
+
+Array = Any  # a numpy.ndarray or a cupy.ndarray: the two share no base class to name
+
+
+class Backend(
+    ElementwiseKernels, IndexingKernels, LinalgKernels, OptimKernels, PoolKernels, ResampleKernels
+):
+    """What floor 2 and above know of an array library.
+
+    Attributes:
+        name: the device type, as in "cpu" or "cuda:0".
+        xp: the namespace of the library, `numpy` or `cupy`.
+    """
+
+    name: str
+    xp: Any
+
+    def asarray(self, data: Any, dtype: Any = None, index: int | None = None) -> Array:
+        """`data` (host or device) as an array of this backend on device number `index`."""
+        raise NotImplementedError
+
+    def to_host(self, array: Array) -> np.ndarray:
+        """A NumPy array with the content of `array`; waits for the device."""
+        raise NotImplementedError
+
+    def index_of(self, array: Array) -> int | None:
+        """The number of the device that holds `array`; None where there is only one."""
+        return None
+
+    def synchronize(self) -> None:
+        """Wait until everything asked of the device so far is done."""

@@ -1,0 +1,46 @@
+"""The CPU: NumPy, with the kernels of this folder where they beat plain array operations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..base import Array, Backend
+from .elementwise import CpuElementwiseKernels
+from .indexing import CpuIndexingKernels
+from .linalg import CpuLinalgKernels
+from .optim import CpuOptimKernels
+from .pool import CpuPoolKernels
+from .resample import CpuResampleKernels
+
+__all__ = ["NumpyBackend"]
+
+
+class NumpyBackend(
+    CpuElementwiseKernels,
+    CpuIndexingKernels,
+    CpuLinalgKernels,
+    CpuOptimKernels,
+    CpuPoolKernels,
+    CpuResampleKernels,
+    Backend,
+):
+    """NumPy arrays in host memory."""
+
+    name = "cpu"
+    xp = np
+
+    def asarray(self, data: Any, dtype: Any = None, index: int | None = None) -> Array:
+        if index not in (None, 0):
+            raise ValueError(f"device: there is one cpu, not cpu:{index}")
+        if type(data) is not np.ndarray and hasattr(data, "get"):  # an array on a device
+            data = data.get()
+        return np.asarray(data, dtype)
+
+    def to_host(self, array: Array) -> np.ndarray:
+        return np.asarray(array)
+
+
+def make() -> tuple[Backend, type]:
+    return NumpyBackend(), np.ndarray

@@ -1,0 +1,28 @@
+"""Pieces of a stack of planes (P, H, W), small enough for the cache, spread over the threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .threads import get_num_threads, parallel
+
+__all__ = ["for_planes"]
+
+PIECE = 1 << 19  # bytes of a piece; measured: 0.25 to 1 MB differ by less than a tenth
+
+
+def for_planes(work: Callable[[slice], None], count: int, plane_bytes: int) -> None:
+    """Call `work(slice)` for slices that cover `count` planes, on all threads.
+
+    Args:
+        plane_bytes: the bytes of one plane, of the larger of input and output.
+    """
+    each = max(1, PIECE // max(1, plane_bytes))
+    threads = get_num_threads()
+    if threads > 1:  # two pieces for each thread at least, so that all end at about the same time
+        each = max(1, min(each, -(-count // (2 * threads))))
+    if each >= count:
+        if count:
+            work(slice(0, count))
+        return
+    parallel(lambda i: work(slice(i * each, min((i + 1) * each, count))), -(-count // each))

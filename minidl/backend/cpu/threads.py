@@ -1,0 +1,163 @@
+"""Threads over pieces of a batch.
+
+NumPy lets go of the interpreter lock inside large copies, ufuncs and products, so that Python
+threads run them at the same time. Each thread takes whole pieces of the work and BLAS is held to
+one thread meanwhile: threads inside a small product would spend their time waiting for each other.
+
+The pool starts with the first piece of work that needs it; importing this module starts nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
+
+from threadpoolctl import ThreadpoolController
+
+__all__ = ["get_num_threads", "one_blas_thread", "parallel", "set_num_threads"]
+
+
+class _State:
+    threads: int | None = None  # None: not set by the user
+    pool: ThreadPoolExecutor | None = None
+    lock = threading.Lock()
+
+
+class _Here(threading.local):
+    working = False  # whether this thread is in the middle of a parallel() of its own
+
+
+_here = _Here()
+
+
+def get_num_threads() -> int:
+    """The number of threads that CPU kernels use.
+
+    Until `set_num_threads` is called: OMP_NUM_THREADS where it is set, else the number of
+    processors this process may run on.
+    """
+    if _State.threads is not None:
+        return _State.threads
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdigit() and int(wanted) > 0:
+        return int(wanted)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def set_num_threads(n: int) -> None:
+    """Let CPU kernels use `n` threads from now on.
+
+    Raises:
+        ValueError: n is less than 1.
+    """
+    if n < 1:
+        raise ValueError(f"set_num_threads: the number of threads must be at least 1, got {n}")
+    with _State.lock:
+        _State.threads = int(n)
+        pool, _State.pool = _State.pool, None
+    if pool is not None:
+        pool.shutdown(wait=False)
+
+
+def parallel(work: Callable[[int], None], count: int) -> None:
+    """Call `work(0)`, ..., `work(count - 1)`, spread over the threads; returns when all are done.
+
+    The calling thread takes part. Which thread runs which index is not determined, so `work` must
+    write to a place of its own for each index. If a call raises, indices not yet begun are left
+    out and the first exception is raised here.
+    """
+    threads = min(get_num_threads(), count)
+    with one_blas_thread:
+        if threads <= 1 or _here.working:
+            for index in range(count):
+                work(index)
+            return
+        _spread(work, count, threads)
+
+
+def _spread(work: Callable[[int], None], count: int, threads: int) -> None:
+    lock = threading.Lock()
+    upcoming = iter(range(count))
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        _here.working = True
+        try:
+            while not failures:
+                with lock:
+                    index = next(upcoming, None)
+                if index is None:
+                    return
+                work(index)
+        except BaseException as failure:
+            failures.append(failure)
+        finally:
+            _here.working = False
+
+    helpers = [_pool().submit(run) for _ in range(threads - 1)]
+    run()
+    wait(helpers)
+    if failures:
+        raise failures[0]
+
+
+def _pool() -> ThreadPoolExecutor:
+    with _State.lock:
+        if _State.pool is None:
+            if hasattr(os, "register_at_fork") and not _forks_watched:
+                os.register_at_fork(after_in_child=_forget)
+                _forks_watched.append(True)
+            helpers = max(1, get_num_threads() - 1)
+            _State.pool = ThreadPoolExecutor(helpers, thread_name_prefix="minidl")
+        return _State.pool
+
+
+_forks_watched: list[bool] = []
+
+
+def _forget() -> None:
+    """In a forked child: threads do not survive a fork, so begin anew."""
+    _State.pool = None
+    _State.lock = threading.Lock()
+    _here.working = False
+    one_blas_thread.reset()
+
+
+class _OneBlasThread:
+    """A context in which BLAS runs on one thread, for as long as anybody is inside.
+
+    The number of BLAS threads belongs to the process, so entries are counted: the first one in
+    changes it and the last one out restores it, whichever threads these are.
+    """
+
+    def __init__(self) -> None:
+        self._controller: ThreadpoolController | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._limit: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                if self._controller is None:
+                    self._controller = ThreadpoolController()
+                self._limit = self._controller.limit(limits=1, user_api="blas")
+            self._inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limit.restore_original_limits()
+                self._limit = None
+
+
+one_blas_thread = _OneBlasThread()

@@ -1,0 +1,109 @@
+"""Kernels of normalisation, in operations that NumPy and CuPy share.
+
+Each sees its array as (N, C, L): samples, channels, positions; what belongs to a channel is a vector
+(C,). Batch normalisation takes its mean and variance over N and L (Ioffe and Szegedy 2015,
+algorithm 1). Layer, group and instance normalisation are the same kernel on another view: the
+numbers that are normalised together form one "channel", and there is one "sample".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["NormKernels", "wide_dtype"]
+
+Array = Any
+
+
+def wide_dtype(dtype: Any) -> np.dtype:
+    """The dtype in which sums over numbers of `dtype` are taken: float32, or float64 for float64."""
+    return np.dtype(dtype) if np.dtype(dtype).itemsize >= 4 else np.dtype(np.float32)
+
+
+class NormKernels:
+    xp: Any
+
+    def batch_norm(
+        self, x: Array, weight: Array | None, bias: Array | None, eps: float, relu: bool = False
+    ) -> tuple[Array, Array, Array]:
+        """y = weight (x - mean) / sqrt(var + eps) + bias, with the statistics of x itself.
+
+        Args:
+            x: (N, C, L), with at least one element.
+            weight: (C,), or None for 1.
+            bias: (C,), or None for 0.
+            eps: added to the variance.
+            relu: whether to return max(y, 0).
+
+        Returns:
+            y, of x's shape and dtype; the mean and the biased variance of each channel, (C,), in
+            float32 or wider.
+        """
+        xp = self.xp
+        wide = x.astype(wide_dtype(x.dtype), copy=False)
+        mean = wide.mean(axis=(0, 2))
+        y = wide - mean[:, None]
+        var = (y * y).mean(axis=(0, 2))
+        scale = 1 / xp.sqrt(var + eps)
+        y *= (scale if weight is None else scale * weight)[:, None]
+        if bias is not None:
+            y += bias[:, None]
+        if relu:
+            y = xp.maximum(y, 0)
+        return y.astype(x.dtype, copy=False), mean, var
+
+    def batch_norm_grad(
+        self,
+        grad: Array,
+        x: Array,
+        weight: Array | None,
+        mean: Array,
+        invstd: Array,
+        rectified: Array | None = None,
+    ) -> tuple[Array, Array, Array]:
+        """The gradients of `batch_norm` (Ioffe and Szegedy 2015, section 3).
+
+        With x^ = (x - mean) invstd and averages <.> over a channel:
+        dx = weight invstd (grad - <grad> - x^ <grad x^>).
+
+        Args:
+            grad: (N, C, L), the gradient with respect to y.
+            x: (N, C, L), the input.
+            weight: (C,), or None for 1.
+            mean: (C,), as `batch_norm` returned it.
+            invstd: (C,), 1 / sqrt(var + eps).
+            rectified: with relu, the result max(y, 0): where it is not positive, grad counts as 0.
+
+        Returns:
+            dx of x's shape and dtype; the gradients of weight and bias, (C,), in mean's dtype.
+        """
+        wide = wide_dtype(x.dtype)
+        grad = grad.astype(wide, copy=False)
+        if rectified is not None:
+            grad = grad * (rectified > 0)
+        mean, invstd = mean.astype(wide, copy=False), invstd.astype(wide, copy=False)
+        normalised = (x.astype(wide, copy=False) - mean[:, None]) * invstd[:, None]
+        count = x.shape[0] * x.shape[2]
+        grad_bias = grad.sum(axis=(0, 2))
+        grad_weight = (grad * normalised).sum(axis=(0, 2))
+        dx = grad - (grad_bias / count)[:, None] - normalised * (grad_weight / count)[:, None]
+        dx *= (invstd if weight is None else invstd * weight)[:, None]
+        return dx.astype(x.dtype, copy=False), grad_weight, grad_bias
+
+    def channel_affine(self, x: Array, scale: Array | None, shift: Array | None) -> Array:
+        """scale x + shift, with one scale and one shift (C,) for each channel of x (N, C, L)."""
+        y = x.copy() if scale is None else x * scale[:, None]
+        if shift is not None:
+            y = y + shift[:, None]
+        return y.astype(x.dtype, copy=False)
+
+    def channel_sum(self, x: Array) -> Array:
+        """The sum of x (N, C, L) over each channel: (C,), in float32 or wider."""
+        return x.astype(wide_dtype(x.dtype), copy=False).sum(axis=(0, 2))
+
+    def channel_dot(self, a: Array, b: Array) -> Array:
+        """The sum of a b (N, C, L) over each channel: (C,), in float32 or wider."""
+        wide = wide_dtype(a.dtype)
+        return (a.astype(wide, copy=False) * b.astype(wide, copy=False)).sum(axis=(0, 2))

@@ -1,0 +1,142 @@
+"""`save` and `load`: nested dictionaries of tensors and plain values, as one safetensors file.
+
+Tensors are stored by the safetensors format under their path ("optimizer/state/0/momentum"); what
+is around them (dictionaries, lists, numbers, strings) as JSON in the file's header. A
+dictionary of tensors alone, sorted by name, is an ordinary safetensors file without such a header;
+any other is one with it. Loading never executes anything, unlike unpickling.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Tensor
+from ..backend import of
+from .atomic import replace_file
+
+__all__ = ["load", "save"]
+
+_KEY = "minidl"  # the header entry that holds what is around the tensors
+
+
+def save(obj: Any, path: str | os.PathLike[str]) -> None:
+    """Store `obj` in the file `path`, atomically.
+
+    Args:
+        obj: dictionaries, lists and tuples, nested, of tensors, arrays, numbers, strings, bools
+            and None; a `state_dict()`, or several in a dictionary.
+        path: the file, by convention `*.safetensors`; replaced in one step if it exists.
+
+    Raises:
+        TypeError: `obj` contains something else; the message says where.
+        OSError: the file cannot be written; what was at `path` before is untouched.
+    """
+    from safetensors.numpy import save_file
+
+    arrays: dict[str, np.ndarray] = {}
+    tree = _encode(obj, "", arrays)
+    header = None if _is_flat(obj) else {_KEY: json.dumps(tree)}
+    with replace_file(path) as temporary:
+        save_file(arrays, temporary, metadata=header)
+
+
+def load(path: str | os.PathLike[str], device: str | None = None) -> Any:
+    """Read what `save` stored, or any safetensors file (as a dictionary of tensors).
+
+    Args:
+        path: the file.
+        device: where its tensors go; default: the device in force.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is truncated or not a safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = os.fspath(path)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"load: there is no file {path}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        size = os.path.getsize(path)
+        raise ValueError(
+            f"load: {path} ({size} bytes) is truncated or not a safetensors file: {error}"
+        ) from None
+    if _KEY not in header:
+        return {name: Tensor(array, device=device) for name, array in arrays.items()}
+    try:
+        return _decode(json.loads(header[_KEY]), arrays, device)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"load: the header of {path} is damaged: {error!r}") from None
+
+
+def _is_flat(obj: Any) -> bool:
+    """Whether the file needs no header: a dictionary of names to tensors, like a state dict."""
+    return (
+        isinstance(obj, dict)
+        and bool(obj)
+        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in obj.items())
+        # a header's order is not kept by the format: names must already be what they decode to
+        and list(obj) == sorted(obj)
+    )
+
+
+def _encode(obj: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
+    """The JSON form of `obj`: plain values as they are, everything else as {kind: content}."""
+    if obj is None or (isinstance(obj, (bool, int, float, str)) and type(obj) in _PLAIN):
+        return obj
+    if isinstance(obj, Tensor):
+        return {"tensor": _store(of(obj.data).to_host(obj.data), path, arrays)}
+    if isinstance(obj, np.ndarray):
+        return {"array": _store(obj, path, arrays)}
+    if isinstance(obj, np.generic):
+        return _encode(obj.item(), path, arrays)
+    if isinstance(obj, dict):
+        pairs = []
+        for key, value in obj.items():
+            if type(key) not in (str, int):
+                raise TypeError(f"save: key {key!r} at {path or 'the top'} is not a string or int")
+            pairs.append([key, _encode(value, f"{path}/{key}" if path else str(key), arrays)])
+        return {"dict": pairs}
+    if isinstance(obj, (list, tuple)):
+        items = [_encode(v, f"{path}/{i}" if path else str(i), arrays) for i, v in enumerate(obj)]
+        return {"tuple": items} if isinstance(obj, tuple) else items
+    raise TypeError(
+        f"save: {type(obj).__name__} at {path or 'the top'} cannot be stored; "
+        "of a module or an optimiser, save its state_dict()"
+    )
+
+
+_PLAIN = (bool, int, float, str)
+
+
+def _store(array: np.ndarray, path: str, arrays: dict[str, np.ndarray]) -> str:
+    name = path or "value"
+    while name in arrays:  # {"a/b": ..., "a": {"b": ...}}
+        name += "'"
+    arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
+    return name
+
+
+def _decode(tree: Any, arrays: dict[str, np.ndarray], device: str | None) -> Any:
+    if isinstance(tree, list):
+        return [_decode(v, arrays, device) for v in tree]
+    if not isinstance(tree, dict):
+        return tree
+    ((kind, content),) = tree.items()
+    if kind == "tensor":
+        return Tensor(arrays[content], device=device)
+    if kind == "array":
+        return arrays[content]
+    if kind == "dict":
+        return {key: _decode(value, arrays, device) for key, value in content}
+    if kind == "tuple":
+        return tuple(_decode(v, arrays, device) for v in content)
+    raise ValueError(f"unknown kind {kind!r}")

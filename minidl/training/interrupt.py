@@ -1,0 +1,36 @@
+"""Ctrl-C between two steps, never within one."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["finish_step_on_interrupt"]
+
+
+@contextmanager
+def finish_step_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a note; the second one interrupts at once.
+
+    Yields a function that says whether Ctrl-C was pressed. Signals reach only the main thread of
+    a program; in any other, the block changes nothing.
+    """
+    pressed = False
+
+    def note(number: int, frame: Any) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
