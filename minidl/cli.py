@@ -1,80 +1,76 @@
 """The `minidl` command: one function a verb, each a few calls of the rooms below.
 
-    minidl train lenet5         learn handwritten digits; files go to runs/lenet5
-    minidl eval runs/lenet5     score its checkpoint on the test images
-    minidl predict runs/lenet5 digit.png
-    minidl summary resnet20     layers, shapes, parameters, multiply-adds
-    minidl models               the networks there are
-    minidl doctor               devices, BLAS, threads, versions
+minidl train lenet5                    learn handwritten digits; files go to runs/lenet5
+minidl train --resume runs/lenet5      go on where it was stopped
+minidl eval runs/lenet5                score its checkpoint on the test images
+minidl predict runs/lenet5 digit.png   say what is in a picture
+minidl summary resnet20                layers, shapes, parameters, multiply-adds
+minidl models                          the networks there are
+minidl doctor                          devices, BLAS, threads, versions, data
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import fields
+from importlib import metadata
 
 import numpy as np
 
 from . import backend, models, nn
 from .autograd import Tensor, no_grad
-from .backend.random import manual_seed
-from .data import read_image
-from .io import load
+from .backend.cpu.threads import get_num_threads
 from .metrics import accuracy
-from .plot import curves
+from .plot import curves, report
 from .training import evaluate, fit
-from .training.recipes import (
-    DATA,
-    RECIPES,
-    Recipe,
-    build,
-    build_model,
-    load_data,
-    read_recipe,
-    write_recipe,
-)
+from .training.checkpoint import FILE, load_weights
+from .training.log import read_log
+from .training.picture import prepare_picture
+from .training.recipes import RECIPES, Recipe, build, build_model, read_recipe, write_recipe
+from .training.sources import SOURCES, find_source
 
 __all__ = ["main"]
 
 
+# -- train ---------------------------------------------------------------------------------------
+
+
 def train(args: argparse.Namespace) -> None:
     """Train a network, or continue a run."""
-    if args.resume:
-        run = args.resume
-        recipe = read_recipe(run).changed(epochs=args.epochs)
-    else:
-        if args.model is None:
-            raise ValueError(f"train: name a network ({', '.join(RECIPES)}) or --resume RUN")
-        run = args.out or os.path.join("runs", args.model)
-        known = RECIPES.get(args.model) or Recipe(args.model, "digits")
-        changes = {f.name: getattr(args, f.name, None) for f in fields(Recipe)}
-        recipe = known.changed(**changes)
-        if os.path.exists(os.path.join(run, "checkpoint.safetensors")) and not args.force:
-            raise FileExistsError(
-                f"{run} holds a run already: continue it with --resume {run}, replace it with "
-                "--force, or choose another folder with --out"
-            )
+    run, recipe, resume = _run_to_train(args)
     device = _device(args.device)
-    manual_seed(recipe.seed)
-    parts = build(recipe, root=args.root, device=device, workers=args.workers)
+    parts = build(
+        recipe, root=args.root, device=device, workers=args.workers, download=args.download
+    )
+    assert parts.train is not None
     os.makedirs(run, exist_ok=True)
-    if not args.resume:
-        for name in ("checkpoint.safetensors", "log.csv", "curves.png"):
+    if not resume:
+        for name in (FILE, "log.csv", "curves.png"):
             if os.path.exists(os.path.join(run, name)):
                 os.remove(os.path.join(run, name))
-    write_recipe(recipe, run)
-    assert parts.train is not None
+        write_recipe(recipe, run)
     count = sum(p.numel() for p in parts.model.parameters())
     print(
         f"{recipe.model} ({count:,} parameters) on {recipe.data}: {len(parts.train.dataset):,} "
         f"training and {len(parts.test.dataset):,} test images, {recipe.epochs} epochs on {device}"
     )
     start = time.monotonic()
+    drawn = -60.0
+
+    def draw(history: list[dict[str, float]]) -> None:
+        nonlocal drawn
+        # A picture takes longer than an epoch of a small network.
+        if time.monotonic() - drawn > 60.0 or len(history) == recipe.epochs:
+            curves(history, os.path.join(run, "curves.png"))
+            drawn = time.monotonic()
+
     try:
         history = fit(
             parts.model,
@@ -87,100 +83,201 @@ def train(args: argparse.Namespace) -> None:
             scheduler=parts.scheduler,
             scheduler_every="batch",
             run=run,
-            resume=bool(args.resume),
-            on_epoch=lambda history: curves(history, os.path.join(run, "curves.png")),
+            resume=resume,
+            on_epoch=draw,
+            watch=args.watch or None,
             progress=not args.quiet,
         )
     except KeyboardInterrupt:
-        print(f"\nstopped; continue with: minidl train --resume {run}")
+        print(f"stopped; continue with: minidl train --resume {run}")
         raise SystemExit(130) from None
-    last = history[-1]
+    if not os.path.exists(os.path.join(run, "curves.png")):  # killed before it was drawn
+        draw(history)
     print(
-        f"test accuracy {last['test_accuracy']:.2%} after {len(history)} epochs "
-        f"({time.monotonic() - start:.0f} s); files in {run}: checkpoint.safetensors, log.csv, "
-        "curves.png"
+        f"test accuracy {history[-1]['test_accuracy']:.2%} after {len(history)} epochs "
+        f"({time.monotonic() - start:.0f} s); in {run}: {FILE}, log.csv, curves.png"
     )
+
+
+def _run_to_train(args: argparse.Namespace) -> tuple[str, Recipe, bool]:
+    """(folder, recipe, whether to resume) that the arguments of `train` ask for."""
+    given = {f.name: getattr(args, f.name, None) for f in fields(Recipe) if f.name != "model"}
+    given = {name: value for name, value in given.items() if value is not None}
+    if args.resume is None:
+        if args.model is None:
+            raise ValueError(f"name a network ({', '.join(RECIPES)}) or --resume RUN")
+        run = args.out or os.path.join("runs", args.model)
+        if os.path.exists(os.path.join(run, FILE)) and not args.force:
+            raise FileExistsError(
+                f"{run} holds a run already: continue it with --resume {run}, replace it with "
+                "--force, or choose another folder with --out"
+            )
+        return run, _recipe(args.model).changed(**given), False
+    run = args.resume or args.out or os.path.join("runs", args.model or "")
+    recipe = read_recipe(run)
+    changed = [name for name, value in given.items() if value != getattr(recipe, name)]
+    if args.model is not None and args.model not in (recipe.model, os.path.basename(run)):
+        changed.insert(0, "model")
+    if changed:
+        raise ValueError(
+            f"{run} is continued as it was begun ({os.path.join(run, 'recipe.json')}), which "
+            f"excludes another {', '.join(changed)}; for that, begin a new run"
+        )
+    return run, recipe, True
+
+
+def _recipe(name: str) -> Recipe:
+    """What is done by default with a recipe or network of that name."""
+    if name in RECIPES:
+        return RECIPES[name]
+    if name not in models.INPUT_SHAPES:
+        known = ", ".join(dict.fromkeys([*RECIPES, *models.__all__]))
+        raise ValueError(f"unknown network {name!r}; known are {known}")
+    fitting = [data for data in SOURCES if SOURCES[data].shape == models.INPUT_SHAPES[name]]
+    return Recipe(name, fitting[0])
+
+
+# -- use -----------------------------------------------------------------------------------------
 
 
 def evaluate_run(args: argparse.Namespace) -> None:
     """Score the checkpoint of a run on its test images."""
     recipe = read_recipe(args.run).changed(data=args.data)
-    parts = build(recipe, root=args.root, device=_device(args.device), train=False)
-    _load_weights(parts.model, args.run)
+    device = _device(args.device)
+    parts = build(recipe, root=args.root, device=device, train=False, download=args.download)
+    load_weights(parts.model, args.run)
     scores = evaluate(parts.model, parts.test, parts.criterion, {"accuracy": accuracy})
     print(
         f"{args.run}: test accuracy {scores['accuracy']:.2%}, loss {scores['loss']:.4f} "
         f"on {len(parts.test.dataset):,} images of {recipe.data}"
     )
+    if args.picture:
+        with no_grad():
+            outputs = [parts.model.eval()(x.to(device)).cpu().numpy() for x, _ in parts.test]
+        images = parts.test.dataset.images / np.float32(255)
+        report(
+            read_log(os.path.join(args.run, "log.csv")),
+            images,
+            parts.test.dataset.labels,
+            np.concatenate(outputs).argmax(1),
+            parts.source.classes,
+            args.picture,
+            f"{recipe.model} on {recipe.data}",
+        )
+        print(f"drawn: {args.picture}")
 
 
 def predict(args: argparse.Namespace) -> None:
     """Say what a trained network sees in picture files."""
     recipe = read_recipe(args.run)
+    source = find_source(recipe.data)
     device = _device(args.device)
     model = build_model(recipe).to(device)
-    _load_weights(model, args.run)
+    load_weights(model, args.run)
     model.eval()
-    data = load_data(recipe.data, args.root, train=False)
-    channels = data.test.images.shape[1]
+    mean, std = (np.reshape(np.float32(v), (-1, 1, 1)) for v in (source.mean, source.std))
+    failed = 0
     for path in args.images:
-        picture = read_image(path, data.size)
-        if channels == 1:  # luma of ITU-R BT.601; digits are light on dark
-            picture = np.tensordot(np.float32([0.299, 0.587, 0.114]), picture, 1)[None]
-            if not args.keep_polarity and picture.mean() > 0.5:
-                picture = 1.0 - picture
-        mean = np.reshape(np.float32(data.mean), (-1, 1, 1))
-        std = np.reshape(np.float32(data.std), (-1, 1, 1))
+        try:
+            picture = prepare_picture(path, source.shape)
+        except (OSError, ValueError) as error:  # the other pictures still get their answers
+            print(f"minidl predict: {error}", file=sys.stderr)
+            failed += 1
+            continue
         with no_grad():
             scores = model(Tensor(((picture - mean) / std)[None], device=device))
             chances = nn.functional.softmax(scores, dim=1).cpu().numpy()[0]
         best = np.argsort(-chances)[: args.top]
-        print(f"{path}: " + ", ".join(f"{data.classes[i]} {chances[i]:.1%}" for i in best))
+        print(f"{path}: " + ", ".join(f"{source.classes[i]} {chances[i]:.1%}" for i in best))
+    if failed:
+        raise SystemExit(1)
+
+
+# -- look ----------------------------------------------------------------------------------------
 
 
 def summary(args: argparse.Namespace) -> None:
     """Print a network's layers, shapes, parameters and multiply-adds."""
-    known = RECIPES.get(args.model) or Recipe(args.model, "digits")
-    model = build_model(known)
-    shape = args.input or models.INPUT_SHAPES[args.model]
-    print(nn.summary(model, (1, *shape)))
+    recipe = _recipe(args.model)
+    shape = args.input or models.INPUT_SHAPES[recipe.model]
+    print(nn.summary(build_model(recipe), (1, *shape)))
 
 
 def list_models(args: argparse.Namespace) -> None:
     """List the networks, with their parameters and where they come from."""
     for name in models.__all__:
-        model = getattr(models, name)()
-        count = sum(p.numel() for p in model.parameters())
+        count = sum(p.numel() for p in getattr(models, name)().parameters())
         words = (getattr(models, name).__doc__ or "").strip().splitlines()[0]
         print(f"{name:<12}{count:>12,}  {words}")
 
 
 def doctor(args: argparse.Namespace) -> None:
     """Report what minidl finds on this machine, and what holds it back."""
-    import threadpoolctl
-
     from . import __version__
 
-    print(f"minidl {__version__}, NumPy {np.__version__}, Python {platform.python_version()}")
-    print(f"{platform.platform()}, {os.cpu_count()} processors")
-    for pool in threadpoolctl.threadpool_info():
-        if pool["user_api"] == "blas":
-            architecture = pool.get("architecture", "unknown architecture")
-            print(
-                f"BLAS: {pool['internal_api']} {pool['version']}, kernels for {architecture}, "
-                f"{pool['num_threads']} thread(s)"
-            )
-    held = [v for v in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE") if v in os.environ]
-    for name in held:
-        print(
-            f"  {name}={os.environ[name]} is set: OpenBLAS does not choose for this processor "
-            f"itself, which can halve its speed; unset {name} unless you need it"
-        )
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        if name in os.environ:
-            print(f"  {name}={os.environ[name]} limits BLAS to that many threads")
+    names = ("numpy", "matplotlib", "pillow", "safetensors", "threadpoolctl", "tqdm")
+    print(f"minidl {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    print("  " + ", ".join(f"{name} {metadata.version(name)}" for name in names))
+
     usable, what = backend.cuda.probe()
-    print(f"GPU: {what}" if usable else f"GPU: none usable: {what}")
+    print(f"GPU: {what}" if usable else f"GPU: none ({what})")
+
+    print(f"Threads: {get_num_threads()} for minidl's kernels, {os.cpu_count()} processors")
+    threads = [v for v in os.environ if v.endswith("_NUM_THREADS")]
+    for name in threads:
+        print(f"  {name}={os.environ[name]} is set")
+
+    # In a process of its own: BLAS reads these variables when it is loaded.
+    held = [v for v in os.environ if v in HOLD_BACK]
+    now = _measure_blas({})
+    print(f"BLAS: {now['name']}, kernels for {now['kernels']}, {now['speed']:.0f} GFLOP/s a thread")
+    if held:
+        free = _measure_blas(dict.fromkeys(held))
+        settings = ", ".join(f"{v}={os.environ[v]}" for v in held)
+        print(
+            f"  {settings} is set. Without: kernels for {free['kernels']}, {free['speed']:.0f} "
+            f"GFLOP/s a thread" + (f"; to have them: unset {' '.join(held)}")
+        )
+
+    root = os.environ.get("MINIDL_DATA")
+    print(f"Data: MINIDL_DATA is {root}" if root else "Data: MINIDL_DATA is not set")
+    for name, source in SOURCES.items():
+        try:
+            print(f"  {name}: {len(source.read(train=False)):,} test images")
+        except (OSError, ValueError) as error:
+            print(f"  {name}: {error}")
+
+
+HOLD_BACK = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_DEBUG_CPU_TYPE", "BLIS_ARCH_TYPE")
+
+MEASURE = """
+import json, time
+import numpy as np
+from threadpoolctl import threadpool_info, threadpool_limits
+blas = next((p for p in threadpool_info() if p["user_api"] == "blas"), {})
+size = 768
+a = np.ones((size, size), np.float32)
+best = 1e9
+with threadpool_limits(1):
+    for _ in range(12):
+        start = time.perf_counter()
+        a @ a
+        best = min(best, time.perf_counter() - start)
+name = f"{blas.get('internal_api', 'unknown')} {blas.get('version', '')}".strip()
+kernels = blas.get("architecture", "unknown")
+print(json.dumps({"name": name, "kernels": kernels, "speed": 2e-9 * size**3 / best}))
+"""
+
+
+def _measure_blas(without: dict[str, None]) -> dict:
+    """BLAS's name, its kernels and the speed of a product, with some variables taken away."""
+    environment = {name: value for name, value in os.environ.items() if name not in without}
+    command = [sys.executable, "-c", MEASURE]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return json.loads(result.stdout)
+
+
+# -- arguments -----------------------------------------------------------------------------------
 
 
 def _device(name: str) -> backend.device:
@@ -188,15 +285,15 @@ def _device(name: str) -> backend.device:
     return backend.default_device()
 
 
-def _load_weights(model: nn.Module, run: str) -> None:
-    path = os.path.join(run, "checkpoint.safetensors")
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"{run} has no checkpoint.safetensors yet: train for an epoch")
-    model.load_state_dict(load(path, device="cpu")["model"])
-
-
 def _shape(text: str) -> tuple[int, ...]:
     return tuple(int(n) for n in text.replace("x", ",").split(","))
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -214,46 +311,57 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(function=function)
         return sub
 
-    def common(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--root", help="folder of the data set (default: $MINIDL_DATA, or data)")
+    def add_device(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 or auto (default)")
 
+    def add_data(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--root", help="folder of the data set (default: $MINIDL_DATA, or data)")
+        sub.add_argument("--download", action="store_true", help="fetch missing files to there")
+        add_device(sub)
+
     sub = verb("train", train)
-    sub.add_argument("model", nargs="?", help=f"a network: {', '.join(RECIPES)}")
-    sub.add_argument("--resume", metavar="RUN", help="continue the run in this folder")
+    sub.add_argument("model", nargs="?", help=f"a network: {', '.join(RECIPES)}, ...")
+    sub.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="RUN",
+        help="continue the run in this folder (default: that of the network)",
+    )
     sub.add_argument("--out", metavar="RUN", help="folder for the run (default: runs/MODEL)")
     sub.add_argument("--force", action="store_true", help="replace a run that is there")
-    sub.add_argument("--data", choices=sorted(DATA))
-    sub.add_argument("--epochs", type=int)
-    sub.add_argument("--batch-size", type=int)
+    sub.add_argument("--data", choices=sorted(SOURCES))
+    sub.add_argument("--epochs", type=_count)
+    sub.add_argument("--batch-size", type=_count)
     sub.add_argument("--optimizer", choices=["sgd", "adam", "adamw"])
     sub.add_argument("--lr", type=float)
     sub.add_argument("--weight-decay", type=float)
     sub.add_argument("--schedule", choices=["cosine", "step", "constant"])
-    sub.add_argument("--augment", choices=["none", "shift", "crop-flip"])
+    sub.add_argument("--augment", choices=["none", "affine", "crop-flip"])
     sub.add_argument("--label-smoothing", type=float)
     sub.add_argument("--seed", type=int)
-    sub.add_argument("--workers", type=int, default=0, help="threads that prepare batches")
-    sub.add_argument("--quiet", action="store_true", help="no progress bar")
-    common(sub)
+    sub.add_argument("--workers", type=int, default=1, help="threads that prepare batches")
+    sub.add_argument(
+        "--watch", action="store_true", help="look for NaN in every step, on a GPU too"
+    )
+    sub.add_argument("--quiet", action="store_true", help="no progress bar, no line an epoch")
+    add_data(sub)
 
     sub = verb("eval", evaluate_run)
     sub.add_argument("run", metavar="RUN", help="folder of a run")
-    sub.add_argument("--data", choices=sorted(DATA), help="another data set than it learned from")
-    common(sub)
+    sub.add_argument("--data", choices=sorted(SOURCES), help="other data than it learned from")
+    sub.add_argument("--picture", metavar="FILE", help="draw curves, answers and mistakes: a PNG")
+    add_data(sub)
 
     sub = verb("predict", predict)
     sub.add_argument("run", metavar="RUN", help="folder of a run")
     sub.add_argument("images", nargs="+", metavar="IMAGE", help="picture files")
-    sub.add_argument("--top", type=int, default=3, help="how many answers to print")
-    sub.add_argument(
-        "--keep-polarity", action="store_true", help="do not invert dark digits on light paper"
-    )
-    common(sub)
+    sub.add_argument("--top", type=_count, default=3, help="how many answers to print (default: 3)")
+    add_device(sub)
 
     sub = verb("summary", summary)
-    sub.add_argument("model", metavar="MODEL", choices=models.__all__)
-    sub.add_argument("--input", type=_shape, help="shape of one image, e.g. 1x28x28")
+    sub.add_argument("model", metavar="MODEL", help="a network; see `minidl models`")
+    sub.add_argument("--input", type=_shape, metavar="CxHxW", help="shape of one image")
 
     verb("models", list_models)
     verb("doctor", doctor)
@@ -265,6 +373,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         args.function(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, `head` say, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
         print(f"minidl {args.verb}: {error}", file=sys.stderr)
         return 1

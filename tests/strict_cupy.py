@@ -770,7 +770,8 @@ def _has_duplicates(shape: tuple[int, ...], arrays: _Arrays) -> bool:
 def _assign_in_any_order(target: np.ndarray, key: tuple, value: np.ndarray) -> None:
     """`target[key] = value`, where the last of several values for an element need not win."""
     places = np.arange(target.size).reshape(target.shape)[key]
-    value = np.broadcast_to(value, places.shape)
+    surplus = max(value.ndim - places.ndim, 0)  # leading dimensions of size 1 are dropped
+    value = np.broadcast_to(value.reshape(value.shape[surplus:]), places.shape)
     order = _shuffle.permutation(places.size)
     target.flat[places.ravel()[order]] = value.ravel()[order]
 
@@ -905,7 +906,9 @@ class _Function:
         self.rest = next((p[1:] for p in names if re.fullmatch(r"\*\w+", p)), None)
         self.keywords = {p.lstrip("*") for p in names} - {""}
         self.any_keyword = any(p.startswith("**") for p in names)
-        # CuPy's name -> (position, NumPy's name), where the two differ
+        # CuPy's name -> (position, NumPy's name), where the two differ. Where NumPy does not tell
+        # its names, the first may be positional only.
+        own = own or ["?"]
         self.renamed = {
             p: (i, own[i]) for i, p in enumerate(self.positional) if p not in own and i < len(own)
         }
@@ -1366,7 +1369,10 @@ cuda = types.SimpleNamespace(
         synchronize=lambda: _log("wait", "Stream.synchronize()")
     ),
     is_available=lambda: True,
-    runtime=types.SimpleNamespace(getDeviceCount=lambda: 1),
+    runtime=types.SimpleNamespace(
+        getDeviceCount=lambda: 1,
+        getDeviceProperties=lambda device: {"name": b"strict_cupy"},
+    ),
 )
 
 

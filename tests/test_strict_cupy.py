@@ -337,12 +337,15 @@ ACCEPTED = [
     "copy.deepcopy({'a': x})",
     "x[np.int64(1)]",
     "x[[0, 1]]",
+    "x[[]]",
     "x[..., None, 0]",
     "x[rows, 0]",
     "x[m] = 0.0",
     "x[0, 0, 0] = h0",
     "x[0] = y[:1, :, :]",
     "x[i] = v",
+    "x[i] = y[:1, :1]",
+    "v[i] = y[:1, :1, :1]",
     "x[0] = 1",
     "x[:, i] += 1.0",
 ]
@@ -1105,6 +1108,20 @@ def test_intended_waits_pass_unless_the_block_is_to_have_none_at_all():
         float(x)
     with raises, allow_sync(), forbid_sync(explicit=True):
         float(x)
+
+
+def test_of_two_nested_blocks_each_sees_what_happens_inside_it():
+    x = xp.ones(())
+
+    def step():
+        with forbid_sync() as inner:
+            x.sum()
+        float(x)
+        assert not inner
+
+    with pytest.raises(DeviceSynchronized), forbid_sync() as outer:
+        step()
+    assert len(outer) == 1
 
 
 def test_uploads_can_be_permitted_where_only_waits_matter():

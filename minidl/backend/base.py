@@ -14,8 +14,11 @@ import numpy as np
 from .plain.elementwise import ElementwiseKernels
 from .plain.indexing import IndexingKernels
 from .plain.linalg import LinalgKernels
+from .plain.losses import LossKernels
+from .plain.norm import NormKernels
 from .plain.optim import OptimKernels
 from .plain.pool import PoolKernels
+from .plain.random import RandomKernels
 from .plain.resample import ResampleKernels
 
 __all__ = ["Array", "Backend"]
@@ -24,7 +27,15 @@ Array = Any  # a numpy.ndarray or a cupy.ndarray: the two share no base class to
 
 
 class Backend(
-    ElementwiseKernels, IndexingKernels, LinalgKernels, OptimKernels, PoolKernels, ResampleKernels
+    ElementwiseKernels,
+    IndexingKernels,
+    LinalgKernels,
+    OptimKernels,
+    PoolKernels,
+    ResampleKernels,
+    LossKernels,
+    NormKernels,
+    RandomKernels,
 ):
     """What floor 2 and above know of an array library.
 

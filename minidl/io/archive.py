@@ -8,8 +8,11 @@ any other is one with it. Loading never executes anything, unlike unpickling.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,13 +38,19 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
         TypeError: `obj` contains something else; the message says where.
         OSError: the file cannot be written; what was at `path` before is untouched.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     arrays: dict[str, np.ndarray] = {}
     tree = _encode(obj, "", arrays)
     header = None if _is_flat(obj) else {_KEY: json.dumps(tree)}
     with replace_file(path) as temporary:
-        save_file(arrays, temporary, metadata=header)
+        try:
+            save_file(arrays, temporary, metadata=header)
+        except SafetensorError as error:  # a full disk, say; its number is only in the text
+            number = re.search(r"os error (\d+)", str(error))
+            code = int(number[1]) if number else errno.EIO
+            raise OSError(code, os.strerror(code), os.fspath(path)) from error
 
 
 def load(path: str | os.PathLike[str], device: str | None = None) -> Any:
@@ -53,7 +62,7 @@ def load(path: str | os.PathLike[str], device: str | None = None) -> Any:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is truncated or not a safetensors file.
+        ValueError: the file is truncated, not a safetensors file, or of a dtype NumPy lacks.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -63,7 +72,7 @@ def load(path: str | os.PathLike[str], device: str | None = None) -> Any:
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            arrays = _read_arrays(file, path)
     except SafetensorError as error:
         size = os.path.getsize(path)
         raise ValueError(
@@ -75,6 +84,25 @@ def load(path: str | os.PathLike[str], device: str | None = None) -> Any:
         return _decode(json.loads(header[_KEY]), arrays, device)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"load: the header of {path} is damaged: {error!r}") from None
+
+
+def _read_arrays(file: Any, path: str) -> dict[str, np.ndarray]:
+    """All arrays of an open file; bfloat16, which NumPy does not know, as float32."""
+    from safetensors import deserialize
+
+    kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+    raw = dict(deserialize(Path(path).read_bytes())) if "BF16" in kinds.values() else {}
+    arrays = {}
+    for name, kind in kinds.items():
+        if kind == "BF16":  # the upper half of a float32
+            upper = np.frombuffer(raw[name]["data"], "<u2").astype(np.uint32) << np.uint32(16)
+            arrays[name] = upper.view(np.float32).reshape(raw[name]["shape"])
+            continue
+        try:
+            arrays[name] = file.get_tensor(name)
+        except (TypeError, AttributeError):  # one of the 8-bit floats
+            raise ValueError(f"load: {name} in {path} is {kind}, which NumPy lacks") from None
+    return arrays
 
 
 def _is_flat(obj: Any) -> bool:

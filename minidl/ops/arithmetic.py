@@ -17,8 +17,8 @@ from .common import (
     as_float,
     as_tensor,
     astype,
+    binary,
     check_broadcast,
-    elementwise,
     masked,
     operands,
     quiet,
@@ -262,19 +262,19 @@ def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """input + alpha * other, elementwise with broadcasting."""
     if alpha != 1:
         other = mul(other, alpha)
-    return elementwise(Add, input, other)
+    return binary(Add, input, other)
 
 
 def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """input - alpha * other, elementwise with broadcasting."""
     if alpha != 1:
         other = mul(other, alpha)
-    return elementwise(Sub, input, other)
+    return binary(Sub, input, other)
 
 
 def mul(input: Any, other: Any) -> Tensor:
     """input * other, elementwise with broadcasting."""
-    return elementwise(Mul, input, other)
+    return binary(Mul, input, other)
 
 
 def neg(input: Tensor) -> Tensor:
@@ -295,7 +295,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
         ZeroDivisionError: rounded division of integers by zero.
     """
     if rounding_mode is None:
-        return elementwise(Div, input, other, to_float=True)
+        return binary(Div, input, other, to_float=True)
     if rounding_mode not in ("trunc", "floor"):
         raise ValueError(
             f"div: rounding_mode must be None, 'trunc' or 'floor', got {rounding_mode!r}"
@@ -311,7 +311,7 @@ def floor_divide(input: Any, other: Any) -> Tensor:
     Raises:
         ZeroDivisionError: integers divided by zero.
     """
-    return elementwise(FloorDivide, input, other)
+    return binary(FloorDivide, input, other)
 
 
 def remainder(input: Any, other: Any) -> Tensor:
@@ -320,7 +320,7 @@ def remainder(input: Any, other: Any) -> Tensor:
     Raises:
         ZeroDivisionError: integers divided by zero.
     """
-    return elementwise(Remainder, input, other)
+    return binary(Remainder, input, other)
 
 
 def square(input: Any) -> Tensor:
@@ -347,7 +347,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
     """
     base, exponent = operands(input, exponent)
     if isinstance(exponent, Tensor):
-        return elementwise(Pow, base, exponent)
+        return binary(Pow, base, exponent)
     kind = base.data.dtype.kind
     if kind in "iu" and exponent < 0:
         raise ValueError(

@@ -19,11 +19,14 @@ __all__ = [
     "as_float",
     "as_tensor",
     "astype",
+    "binary",
     "broadcast_to",
+    "cast_like",
     "check_broadcast",
     "check_dim",
-    "elementwise",
+    "check_dims",
     "masked",
+    "numpy_names",
     "operands",
     "quiet",
     "sum_to",
@@ -45,6 +48,13 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
     return Tensor(value, device=None if like is None else like.device)
 
 
+def cast_like(value: Any, like: Tensor) -> Tensor:
+    """A tensor in the dtype of `like`, or a number as a 0-d tensor of its dtype and device."""
+    if isinstance(value, Tensor):
+        return astype(value, like.data.dtype)
+    return Tensor(value, dtype=like.data.dtype, device=like.device)
+
+
 def check_dim(op: str, dim: Any, ndim: int) -> int:
     """`dim` counted from the front; -1 is the last dimension. A 0-d tensor counts as one of 1-d.
 
@@ -58,6 +68,34 @@ def check_dim(op: str, dim: Any, ndim: int) -> int:
             f"expected {-count} to {count - 1}"
         )
     return dim % count
+
+
+def check_dims(op: str, dim: Any, ndim: int) -> tuple[int, ...]:
+    """The dimensions to reduce, counted from the front: one, several, or (None, ()) all of them.
+
+    Raises:
+        IndexError: there is no such dimension.
+        ValueError: a dimension is named twice.
+    """
+    if dim is None:
+        return tuple(range(ndim))
+    if not isinstance(dim, (tuple, list)):
+        return (check_dim(op, dim, ndim),)[:ndim]
+    if not dim:
+        return tuple(range(ndim))
+    dims = tuple([check_dim(op, d, ndim) for d in dim])
+    if len(set(dims)) < len(dims):
+        raise ValueError(f"{op}: a dimension is named twice in {tuple(dim)}")
+    return dims[:ndim]
+
+
+def numpy_names(op: str, dim: Any, keepdim: bool, axis: Any, keepdims: bool | None) -> Any:
+    """(dim, keepdim) where they may have been given under NumPy's names."""
+    if axis is not None:
+        if dim is not None:
+            raise TypeError(f"{op}: dim and axis are two names of one argument; give one")
+        dim = axis
+    return dim, keepdim if keepdims is None else keepdims
 
 
 def as_float(input: Any) -> Tensor:
@@ -92,7 +130,7 @@ def operands(input: Any, other: Any, to_float: bool = False) -> tuple[Any, Any]:
     return a, b
 
 
-def elementwise(function: type[Function], input: Any, other: Any, to_float: bool = False) -> Tensor:
+def binary(function: type[Function], input: Any, other: Any, to_float: bool = False) -> Tensor:
     """`function` of two operands that broadcast; its name appears in errors."""
     a, b = operands(input, other, to_float)
     try:

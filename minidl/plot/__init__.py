@@ -2,5 +2,6 @@
 
 from .curves import curves
 from .grid import image_grid
+from .report import report
 
-__all__ = ["curves", "image_grid"]
+__all__ = ["curves", "image_grid", "report"]

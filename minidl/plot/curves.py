@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from ..io import replace_file
 
-__all__ = ["curves"]
+__all__ = ["curves", "draw_curves"]
 
-TRAIN, TEST, RATE = "#2f6fb5", "#d1662b", "#7a7a7a"
+History = Sequence[dict[str, float]]
+
+# Told apart by colour-blind readers, too (Wong, "Points of view", Nature Methods 8, 2011).
+COLOURS = {"train": "#0072b2", "test": "#d55e00"}
+GREY = "#777777"
 
 
-def curves(history: Sequence[dict[str, float]], path: str | os.PathLike[str]) -> None:
+def curves(history: History, path: str | os.PathLike[str]) -> None:
     """Draw loss, metrics and learning rate over the epochs, one panel each.
 
     Args:
@@ -22,33 +28,63 @@ def curves(history: Sequence[dict[str, float]], path: str | os.PathLike[str]) ->
     Raises:
         ValueError: the history is empty.
     """
-    if not history:
-        raise ValueError("curves: the history is empty; train for an epoch first")
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
-    names = [key.removeprefix("train_") for key in history[0] if key.startswith("train_")]
-    epochs = [row["epoch"] for row in history]
+    names = _names(history)
     figure = Figure(figsize=(4.2 * (len(names) + 1), 3.4), layout="constrained")
     panels = figure.subplots(1, len(names) + 1)
-    marker = "o" if len(history) < 40 else None
-    for axes, name in zip(panels, names, strict=False):
-        for part, colour in (("train", TRAIN), ("test", TEST)):
-            values = [row.get(f"{part}_{name}", float("nan")) for row in history]
-            if any(v == v for v in values):
-                label = f"{part}: {values[-1]:.4f}"
-                axes.plot(epochs, values, color=colour, marker=marker, markersize=3, label=label)
-        axes.set_title(name)
-        axes.legend(title="last epoch", frameon=False)
-    panels[-1].plot(
-        epochs, [row["lr"] for row in history], color=RATE, marker=marker, markersize=3
-    )
-    panels[-1].set_title("learning rate")
-    panels[-1].set_ylim(bottom=0.0)
-    for axes in panels:
-        axes.set_xlabel("epoch")
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    draw_curves(panels, history)
     with replace_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
+
+
+def draw_curves(panels: Sequence[Any], history: History) -> None:
+    """Draw into matplotlib axes: loss and metrics, and the learning rate if there is one more."""
+    from matplotlib.ticker import MaxNLocator
+
+    names = _names(history)
+    for axes, name in zip(panels, names, strict=False):
+        _draw_value(axes, history, name)
+    if len(panels) > len(names):
+        _line(panels[-1], history, [row.get("lr", math.nan) for row in history], GREY, "")
+        panels[-1].set_title("learning rate, at the end of the epoch", fontsize=10)
+        panels[-1].set_ylim(bottom=0.0)
+    for axes in panels:
+        axes.set_xlabel("epoch")
+        axes.grid(color="0.9")
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _names(history: History) -> list[str]:
+    """What the rows hold of each part: "loss" and the metrics."""
+    if not history:
+        raise ValueError("curves: the history is empty; train for an epoch first")
+    return [key.removeprefix("train_") for key in history[0] if key.startswith("train_")]
+
+
+def _draw_value(axes: Any, history: History, name: str) -> None:
+    shares = name.endswith("accuracy")
+    lowest, highest = math.inf, -math.inf
+    for part, colour in COLOURS.items():
+        values = [row.get(f"{part}_{name}", math.nan) for row in history]
+        finite = [value for value in values if math.isfinite(value)]
+        if finite:
+            last = f"{values[-1]:.2%}" if shares else f"{values[-1]:.4f}"
+            _line(axes, history, values, colour, f"{part}, last {last}")
+            lowest, highest = min(lowest, *finite), max(highest, *finite)
+    # A loss falls by factors: on a linear scale its last epochs all look alike.
+    if not shares and lowest > 0 and highest > 10 * lowest:
+        axes.set_yscale("log")
+    if shares:
+        axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.4g} %")
+    axes.set_title(name, fontsize=10)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=9)
+
+
+def _line(axes: Any, history: History, values: list[float], colour: str, label: str) -> None:
+    epochs = [row["epoch"] for row in history]
+    marker = "o" if len(history) <= 40 else None
+    axes.plot(epochs, values, color=colour, marker=marker, markersize=3, linewidth=1.4, label=label)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from ..autograd import Tensor, no_grad
@@ -30,47 +32,69 @@ def evaluate(
         loader: batches of (input, target).
         criterion, metrics: functions of (output, target) averaged over a batch.
         device: where the batches go; default: where the model is.
-        ema: averaged weights to use in place of the model's own.
+        ema: an `optim.EMA` of the model, whose averages are used in place of its own weights.
 
     Returns:
-        {"loss": ..., <metric>: ...}.
+        {"loss": ..., <metric>: ...}; NaN where the loader is empty.
     """
     device = device or next(iter(model.parameters())).device
     functions = ({} if criterion is None else {"loss": criterion}) | dict(metrics or {})
-    sums = Sums(list(functions))
+    sums = Sums(functions)
     was_training = model.training
     model.eval()
     try:
-        with ema.swap() if ema is not None else no_grad():
+        with ema.averages() if ema is not None else nullcontext():
             for x, y in loader:
                 x, y = x.to(device), y.to(device)
                 output = model(x)
-                sums.add(len(y), **{name: f(output, y) for name, f in functions.items()})
+                sums.add(len(y), {name: f(output, y) for name, f in functions.items()})
     finally:
         model.train(was_training)
     return sums.means()
 
 
 class Sums:
-    """Sums over samples, kept on the device in float64: adding never waits."""
+    """Sums over samples, kept on the device in float64: adding never waits for a GPU.
 
-    def __init__(self, names: list[str]) -> None:
-        self.totals: dict[str, Any] = dict.fromkeys(names, 0.0)
+    Args:
+        names: of the values.
+
+    Attributes:
+        count: how many samples have been added.
+    """
+
+    def __init__(self, names: Mapping[str, Any] | list[str]) -> None:
+        self.names = list(names)
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, the clock included."""
+        self.totals: dict[str, Any] = dict.fromkeys(self.names, 0.0)
         self.count = 0
+        self._began = time.monotonic()
 
-    def add(self, count: int, **values: Tensor) -> None:
+    def add(self, count: int, values: Mapping[str, Tensor]) -> None:
+        """Take in the averages of `count` samples."""
         for name, value in values.items():
             self.totals[name] = self.totals[name] + value.data.astype("float64") * float(count)
         self.count += count
 
-    def mean(self, name: str) -> float:
-        return float(self.totals[name]) / self.count if self.count else math.nan
-
     def means(self) -> dict[str, float]:
-        return {name: self.mean(name) for name in self.totals}
+        """name -> average over all samples so far; waits for the device."""
+        return {
+            name: float(total) / self.count if self.count else math.nan
+            for name, total in self.totals.items()
+        }
+
+    @property
+    def seconds(self) -> float:
+        """Since the beginning, in all processes that took part."""
+        return time.monotonic() - self._began
 
     def state_dict(self) -> dict[str, Any]:
-        return {"totals": {k: float(v) for k, v in self.totals.items()}, "count": self.count}
+        totals = {name: float(total) for name, total in self.totals.items()}
+        return {"totals": totals, "count": self.count, "seconds": self.seconds}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.totals, self.count = dict(state["totals"]), state["count"]
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.totals, self.count = dict(state["totals"]), int(state["count"])
+        self._began = time.monotonic() - float(state["seconds"])

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
 from ..autograd import Tensor, no_grad
 from ..backend import random
-from ..io import load, save
 from ..nn.utils import clip_grad_norm_
-from .evaluate import Metrics, Sums, evaluate
+from ..optim.lr_scheduler import ReduceLROnPlateau
+from .checkpoint import Checkpoint
+from .evaluate import Metrics, evaluate
 from .interrupt import finish_step_on_interrupt
-from .log import write_log
-from .nonfinite import explain
+from .log import Log, write_log
+from .nonfinite import require_finite
 from .progress import Bar
 
 __all__ = ["fit"]
@@ -45,6 +45,7 @@ def fit(
     resume: bool = False,
     save_every: float = 60.0,
     on_epoch: Callable[[list[dict[str, float]]], None] | None = None,
+    watch: bool | None = None,
     progress: bool = True,
 ) -> list[dict[str, float]]:
     """Train `model` until `epochs` epochs are done.
@@ -55,7 +56,8 @@ def fit(
         train, test: DataLoaders of (input, target); `test` is evaluated after every epoch.
         epochs: how many epochs in all, including those of a run that is resumed.
         metrics: name -> function of (output, target), averaged over a batch, as `accuracy`.
-        scheduler, scheduler_every: a learning-rate schedule, stepped every "epoch" or "batch".
+        scheduler, scheduler_every: a schedule of the rate, stepped every "epoch" or "batch";
+            ReduceLROnPlateau is given the loss of the test data, or else of the training data.
         ema: averaged weights, updated after every step, used for evaluation.
         clip_norm: the largest norm of the gradient.
         device: where the batches go; default: where the model is.
@@ -63,7 +65,9 @@ def fit(
         resume: continue from the checkpoint in `run`, if there is one.
         save_every: seconds between checkpoints within an epoch; one is written after each epoch.
         on_epoch: called after every epoch with the history, e.g. to draw the curves.
-        progress: whether to show a bar.
+        watch: look at the loss and the gradients of every step, and stop where one is not finite.
+            Default: on the CPU; a GPU, which that would keep waiting, is looked at now and then.
+        progress: whether to show a bar, and a line for each epoch.
 
     Returns:
         one dictionary an epoch: epoch, lr, train_loss, train_<metric>, test_..., seconds,
@@ -71,48 +75,34 @@ def fit(
 
     Raises:
         FloatingPointError: the loss is not finite; names the operation where that began.
+        ValueError: the checkpoint in `run` is damaged, or of another run.
         KeyboardInterrupt: Ctrl-C, after the step under way is done and a checkpoint written.
     """
+    if scheduler_every not in ("epoch", "batch"):
+        raise ValueError(f'fit: scheduler_every is "epoch" or "batch", not {scheduler_every!r}')
     metrics = metrics or {}
     device = device or next(iter(model.parameters())).device
-    parts = {"model": model, "optimizer": optimizer, "train": train}
-    parts |= {k: v for k, v in {"scheduler": scheduler, "ema": ema}.items() if v is not None}
-    path = None if run is None else os.path.join(run, "checkpoint.safetensors")
-    history: list[dict[str, float]] = []
-    sums = Sums(["loss", *metrics])
-    spent = 0.0  # seconds of the epoch under way before this process took it up
+    watch = str(device) == "cpu" if watch is None else watch
+    log = Log(["loss", *metrics])
+    checkpoint = Checkpoint(
+        run, model=model, optimizer=optimizer, scheduler=scheduler, ema=ema, train=train, log=log
+    )
+    if resume:
+        checkpoint.restore()
 
-    if resume and path is not None and os.path.exists(path):
-        state = load(path, device="cpu")
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        random.set_state(state["random"])
-        history, spent = state["history"], state["spent"]
-        sums.load_state_dict(state["sums"])
-
-    def checkpoint() -> None:
-        if path is not None:
-            state = {name: part.state_dict() for name, part in parts.items()}
-            state |= {"random": random.get_state(), "sums": sums.state_dict()}
-            save(state | {"history": history, "spent": spent + time.monotonic() - began}, path)
-
-    with finish_step_on_interrupt() as interrupted:
-        for epoch in range(len(history), epochs):
-            began = saved = time.monotonic()
+    with finish_step_on_interrupt() as interrupted, Bar(train, epochs, progress) as bar:
+        for epoch in range(len(log.history), epochs):
             model.train()
-            bar = Bar(train, f"epoch {epoch + 1}/{epochs}", progress)
+            bar.begin(epoch, train.batch)
             for x, y in train:
                 x, y = x.to(device), y.to(device)
-                before = random.get_state()
+                chance = random.get_state()
                 output = model(x)
                 loss = criterion(output, y)
                 optimizer.zero_grad()
                 loss.backward()
-                if bar.due(loss):  # the only place where a step waits for the device
-                    bar.show(loss=sums.mean("loss"), **{m: sums.mean(m) for m in metrics})
-                    if not math.isfinite(loss.item()):
-                        bar.close()
-                        explain(model, criterion, x, y, before)
+                if watch or bar.due():
+                    require_finite(model, criterion, x, y, loss, chance)
                 if clip_norm is not None:
                     clip_grad_norm_(model.parameters(), clip_norm)
                 optimizer.step()
@@ -121,36 +111,35 @@ def fit(
                 if ema is not None:
                     ema.update()
                 with no_grad():
-                    values = {name: metric(output, y) for name, metric in metrics.items()}
-                sums.add(len(y), loss=loss, **values)
-                bar.advance()
+                    scores = {name: metric(output, y) for name, metric in metrics.items()}
+                log.sums.add(len(y), {"loss": loss, **scores})
+                bar.advance(len(y))
+                if bar.due():
+                    bar.show(log.sums.means())
                 if interrupted():
-                    bar.close()
-                    checkpoint()
-                    raise KeyboardInterrupt("stopped after a step; resume to continue there")
-                if time.monotonic() - saved > save_every:
-                    checkpoint()
-                    saved = time.monotonic()
-            bar.close()
+                    checkpoint.save()
+                    raise KeyboardInterrupt(f"stopped in epoch {epoch + 1}")
+                if checkpoint.age > save_every:
+                    checkpoint.save()
 
             row: dict[str, float] = {"epoch": epoch + 1, "lr": optimizer.param_groups[0]["lr"]}
-            row |= {f"train_{name}": value for name, value in sums.means().items()}
+            row |= {f"train_{name}": value for name, value in log.sums.means().items()}
             if not math.isfinite(row["train_loss"]):
                 raise FloatingPointError(f"the loss of epoch {epoch + 1} is {row['train_loss']}")
-            seconds = spent + time.monotonic() - began
+            seconds = log.sums.seconds
             if test is not None:
-                scores = evaluate(model, test, criterion, metrics, device=device, ema=ema)
-                row |= {f"test_{name}": value for name, value in scores.items()}
-            row |= {"seconds": seconds, "samples_per_second": sums.count / seconds}
-            history.append(row)
-            sums, spent = Sums(["loss", *metrics]), 0.0
-            if scheduler is not None and scheduler_every == "epoch":
+                means = evaluate(model, test, criterion, metrics, device=device, ema=ema)
+                row |= {f"test_{name}": value for name, value in means.items()}
+            row |= {"seconds": seconds, "samples_per_second": log.sums.count / seconds}
+            log.close(row)
+            if isinstance(scheduler, ReduceLROnPlateau):
+                scheduler.step(row.get("test_loss", row["train_loss"]))
+            elif scheduler is not None and scheduler_every == "epoch":
                 scheduler.step()
-            began = time.monotonic()
-            checkpoint()
-            if run is not None:
-                write_log(history, os.path.join(run, "log.csv"))
+            if run is not None:  # before the checkpoint, after which this epoch is not done again
+                write_log(log.history, os.path.join(run, "log.csv"))
+            checkpoint.save()
             if on_epoch is not None:
-                on_epoch(history)
-            bar.summary(row)
-    return history
+                on_epoch(log.history)
+            bar.line(row)
+    return log.history

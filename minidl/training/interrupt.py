@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 __all__ = ["finish_step_on_interrupt"]
@@ -25,6 +26,9 @@ def finish_step_on_interrupt() -> Iterator[Callable[[], bool]]:
         if pressed:
             raise KeyboardInterrupt
         pressed = True
+        with suppress(OSError):  # nobody may be there to read it
+            # Past Python's buffers, which the interrupted line may be writing to.
+            os.write(2, b"\nfinishing this step; Ctrl-C again to stop at once\n")
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
@@ -33,4 +37,4 @@ def finish_step_on_interrupt() -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: pressed
     finally:
-        signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)

@@ -1,24 +1,67 @@
-"""The log of a run: one line an epoch, as CSV."""
+"""The log of a run: one row an epoch, kept in the checkpoint and written as CSV."""
 
 from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..io import replace_file
+from .evaluate import Sums
 
-__all__ = ["read_log", "write_log"]
+__all__ = ["Log", "read_log", "write_log"]
+
+Row = dict[str, float]
 
 
-def write_log(history: list[dict[str, float]], path: str | os.PathLike[str]) -> None:
-    """Write the history that `fit` returns to the file `path`, replacing it in one step."""
+class Log:
+    """How far a run has come.
+
+    Args:
+        names: of the values that each row has for the training data: "loss" and the metrics.
+
+    Attributes:
+        history: the rows of the epochs that are finished.
+        sums: over the samples of the epoch under way.
+    """
+
+    def __init__(self, names: list[str]) -> None:
+        self.history: list[Row] = []
+        self.sums = Sums(names)
+
+    def close(self, row: Row) -> None:
+        """End an epoch."""
+        self.history.append(row)
+        self.sums.reset()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history, "sums": self.sums.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.history = list(state["history"])
+        self.sums.load_state_dict(state["sums"])
+
+
+def write_log(history: Sequence[Row], path: str | os.PathLike[str]) -> None:
+    """Write the rows that `fit` returns to the CSV file `path`, replacing it in one step."""
+    columns = list(dict.fromkeys(name for row in history for name in row))
     with replace_file(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(history[-1]))
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(history)
 
 
-def read_log(path: str | os.PathLike[str]) -> list[dict[str, float]]:
-    """Read what `write_log` wrote."""
+def read_log(path: str | os.PathLike[str]) -> list[Row]:
+    """Read what `write_log` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not such a log.
+    """
     with open(path, newline="") as file:
-        return [{name: float(v) for name, v in row.items()} for row in csv.DictReader(file)]
+        rows = list(csv.DictReader(file))
+    try:
+        return [{name: float(v) for name, v in row.items() if v != ""} for row in rows]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{os.fspath(path)} is not the log of a run: {error}") from None

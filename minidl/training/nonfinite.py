@@ -1,33 +1,69 @@
-"""Why a loss is not finite: the step is run once more, watched."""
+"""Why a loss or a gradient is not finite: the step is run once more, watched."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from ..autograd import Tensor, detect_anomaly
-from ..backend import random
+from ..backend import of, random
 
-__all__ = ["explain"]
+__all__ = ["first_nonfinite", "require_finite"]
 
 
-def explain(model: Any, criterion: Any, x: Tensor, y: Tensor, before: dict[str, Any]) -> None:
-    """Raise an error that says which operation the first NaN or infinity came from.
+def require_finite(
+    model: Any, criterion: Any, x: Tensor, y: Tensor, loss: Tensor, before: dict[str, Any]
+) -> None:
+    """Raise an error if the loss or a gradient of a step is NaN or infinite. Waits for the device.
 
     Args:
-        model, criterion, x, y: the step whose loss was not finite.
-        before: the random state before it, so that dropout drops the same.
+        model, criterion, x, y: the step, after its backward pass and before the optimiser's.
+        loss: what it gave.
+        before: the random state before it, so that dropout drops the same in a second run.
 
     Raises:
-        FloatingPointError: always.
+        FloatingPointError: names what was not finite, and where that began: the input, a
+            parameter, or the operation that made it from finite numbers.
     """
-    for name, p in model.named_parameters():
-        if not math.isfinite(float(abs(p.detach()).sum())):
-            raise FloatingPointError(
-                f"the loss is not finite: parameter {name} already is not; an earlier step made it "
-                "so: lower the learning rate, or clip the gradient (clip_norm)"
-            )
+    if not math.isfinite(loss.item()):
+        what = f"the loss is {loss.item()}"
+    else:
+        bad = first_nonfinite({name: p.grad for name, p in model.named_parameters()})
+        if bad is None:
+            return
+        what = f"the gradient of {bad} is not finite"
+
+    bad = first_nonfinite({"input": x, "target": y})
+    if bad is not None:
+        raise FloatingPointError(f"{what}: the {bad} of this batch is not finite already")
+    bad = first_nonfinite(model.state_dict())
+    if bad is not None:
+        raise FloatingPointError(
+            f"{what}: {bad} is not finite already, so that began in an earlier step; "
+            "fit(watch=True) looks at every step and names the operation"
+        )
     random.set_state(before)  # the same dropout masks
-    with detect_anomaly():
-        criterion(model(x), y)
-    raise FloatingPointError("the loss is not finite, but finite when the step is repeated")
+    model.zero_grad()
+    try:
+        with detect_anomaly():
+            criterion(model(x), y).backward()
+    except FloatingPointError as error:
+        raise FloatingPointError(
+            f"{what}, which began in {error}. A lower learning rate, or clipping the gradient "
+            "(clip_norm), may help"
+        ) from None
+    raise FloatingPointError(f"{what}, but finite when the step is repeated")
+
+
+def first_nonfinite(tensors: Mapping[str, Tensor | None]) -> str | None:
+    """The name of the first tensor that holds NaN or infinity. Waits for the device."""
+    for name, tensor in tensors.items():
+        if tensor is None or not tensor.is_floating_point():
+            continue
+        # The sum is one fast pass; finite numbers may have an infinite sum, so then look closer.
+        if math.isfinite(float(tensor.data.sum())):
+            continue
+        if not bool(of(tensor.data).xp.isfinite(tensor.data).all()):
+            return name
+    return None

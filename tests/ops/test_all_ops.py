@@ -162,7 +162,7 @@ def test_memory_layout_does_not_matter(case):
 
 
 def _fortran(a):
-    return np.asfortranarray(a)
+    return np.array(a, order="F")
 
 
 def _strided(a):
@@ -177,7 +177,7 @@ def _strided(a):
 def _reversed(a):
     """Negative strides."""
     turned = (slice(None, None, -1),) * a.ndim
-    return np.ascontiguousarray(a[turned])[turned]
+    return np.array(a[turned], order="C")[turned]
 
 
 @pytest.mark.parametrize("case", ALL, ids=NAMES)
@@ -217,7 +217,7 @@ def test_torch_gives_the_same_values_and_gradients(case):
     torch = pytest.importorskip("torch", reason="parity needs the extra `reference`")
     for dtype in [d for d in case.dtypes if d != "float16"]:
         arrays = arrays_of(case, dtype)
-        theirs = [torch.tensor(np.ascontiguousarray(a)) for a in arrays]
+        theirs = [torch.tensor(np.array(a, order="C")) for a in arrays]
         for t in theirs:
             t.requires_grad_(case.order > 0 and t.is_floating_point())
         expected = as_tuple(case.torch(torch, *theirs))

@@ -10,8 +10,11 @@ from ..base import Array, Backend
 from .elementwise import CpuElementwiseKernels
 from .indexing import CpuIndexingKernels
 from .linalg import CpuLinalgKernels
+from .losses import CpuLossKernels
+from .norm import CpuNormKernels
 from .optim import CpuOptimKernels
 from .pool import CpuPoolKernels
+from .random import CpuRandomKernels
 from .resample import CpuResampleKernels
 
 __all__ = ["NumpyBackend"]
@@ -21,6 +24,9 @@ class NumpyBackend(
     CpuElementwiseKernels,
     CpuIndexingKernels,
     CpuLinalgKernels,
+    CpuLossKernels,
+    CpuNormKernels,
+    CpuRandomKernels,
     CpuOptimKernels,
     CpuPoolKernels,
     CpuResampleKernels,

@@ -26,7 +26,7 @@ class CpuElementwiseKernels:
     def relu(self, x: Any) -> Any:
         if x.size < FEW or x.dtype.kind != "f":
             return np.maximum(x, 0)
-        return np.clip(x, 0.0, _INF)  # clip with two scalars is vectorised, maximum with one is not
+        return x.clip(0.0, _INF)  # clip with two scalars is vectorised, maximum with one is not
 
     def where(self, mask: Any, a: Any, b: Any) -> Any:
         if mask.size < FEW:

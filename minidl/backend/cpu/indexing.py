@@ -56,6 +56,6 @@ class CpuIndexingKernels:
 
 def _add_rows(out: np.ndarray, axis: int, rows: np.ndarray, values: np.ndarray) -> None:
     """out[:, ..., rows[k]] += values[:, ..., k] for each k, at `axis`."""
-    before = (slice(None),) * axis
+    out, values = np.moveaxis(out, axis, 0), np.moveaxis(values, axis, 0)
     for k, row in enumerate(rows.ravel().tolist()):
-        out[(*before, row)] += values[(*before, k)]
+        out[row] += values[k]

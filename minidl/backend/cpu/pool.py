@@ -1,8 +1,8 @@
 """Max-pooling on the CPU: whole rows against whole rows, then columns, in pieces of the batch.
 
-A window's maximum is the maximum over columns of the maxima over rows, so that a k x k window
-takes 2 (k - 1) passes, the first ones over contiguous rows. Where the maximum was is then found by
-comparing for equality in the same two steps.
+A window's maximum is the maximum over its columns of the maxima over its rows, so that k x k taps
+take 2 (k - 1) passes, the first ones over contiguous rows. Where the maximum was is found by
+comparing the taps with it, one after the other.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from .planes import for_planes
 
 __all__ = ["CpuPoolKernels"]
 
+WIDE = 36  # taps; windows of so many that lie side by side are searched one by one
+
 
 class CpuPoolKernels(PoolKernels):
     """Max-pooling, gather and scatter for NumPy."""
@@ -26,20 +28,18 @@ class CpuPoolKernels(PoolKernels):
         rows, columns = geometry.output_size((height, width))
         values = np.empty((count, rows, columns), x.dtype)
         places = np.empty(values.shape, index_dtype(height * width)) if indices else None
-        least = lowest(x.dtype)
-        plain = super().max_pool
+        offsets, corners = _numbers(geometry, values.shape[1:], width, index_dtype(height * width))
+        search = _search_tiles if _wide_tiles(geometry) else _search_taps
+        plain, least = super().max_pool, lowest(x.dtype)
 
         def work(piece: slice) -> None:
-            block, best = x[piece], values[piece]
-            padded = _pad(block, geometry, least)
-            tall = _max_of_rows(padded, geometry, rows)
-            _max_of_columns(tall, geometry, best)
+            tap = search(x[piece], geometry, values[piece], indices)
             if places is None:
                 return
-            if (best > least).all():
-                _find(padded, tall, best, geometry, width, places[piece])
-            else:  # NaN equals nothing, and -inf equals the padding: one by one
-                values[piece], places[piece] = plain(block, geometry, True)
+            if (values[piece] > least).all():
+                np.add(np.take(offsets, tap), corners, out=places[piece])
+            else:  # NaN equals nothing, and -inf equals the padding: with more care
+                values[piece], places[piece] = plain(x[piece], geometry, True)
 
         for_planes(work, count, height * width * x.itemsize)
         return values, places
@@ -73,95 +73,104 @@ class CpuPoolKernels(PoolKernels):
         for_planes(work, count, max(x.itemsize * size, 8 * indices.shape[1]))
         return out
 
+    def unique_indices(self, indices: Any, size: int) -> Any:
+        count, each = indices.shape
+        out = np.empty(indices.shape, index_dtype(size))
 
-def _pad(x: np.ndarray, geometry: ConvGeometry, least: float | int) -> np.ndarray:
+        def work(piece: slice) -> None:
+            flat, _ = _flat(indices[piece], size)
+            order = np.arange(flat.size, dtype=index_dtype(flat.size)).reshape(flat.shape)
+            owner = np.empty(len(flat) * size, order.dtype)  # read only where it is written
+            owner[flat] = order
+            out[piece] = indices[piece]
+            lost = owner[flat] != order
+            if lost.any():
+                out[piece][lost] = -1
+
+        for_planes(work, count, 8 * max(size, each))
+        return out
+
+
+def _numbers(
+    geometry: ConvGeometry, outputs: tuple[int, int], width: int, dtype: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """The place of each tap from its window's corner, and of the corners, in the flat plane."""
+    (kh, kw), (sh, sw), (dh, dw) = geometry.kernel, geometry.stride, geometry.dilation
+    (top, _), (left, _) = geometry.padding
+    taps = np.arange(kh)[:, None] * (dh * width) + np.arange(kw) * dw
+    down = (np.arange(outputs[0]) * sh - top) * width
+    corners = down[:, None] + (np.arange(outputs[1]) * sw - left)
+    return taps.reshape(-1).astype(dtype), corners.astype(dtype)
+
+
+def _search_taps(
+    x: np.ndarray, geometry: ConvGeometry, best: np.ndarray, indices: bool
+) -> np.ndarray | None:
+    """Write the maxima of all windows to `best`; return the number of the first tap that has it."""
+    (kh, kw), (sh, sw), (dh, dw) = geometry.kernel, geometry.stride, geometry.dilation
+    rows, columns = best.shape[1:]
+    below = [slice(a * dh, a * dh + (rows - 1) * sh + 1, sh) for a in range(kh)]
+    beside = [slice(b * dw, b * dw + (columns - 1) * sw + 1, sw) for b in range(kw)]
+    x = _pad(x, geometry)
+    tall = _maximum([x[:, row] for row in below])
+    _maximum([tall[:, :, column] for column in beside], out=best)
+    if not indices:
+        return None
+    taps = [x[:, row, column] for row in below for column in beside]
+    # A tap's number is how many were passed over before it.
+    number = np.zeros(best.shape, np.min_scalar_type(len(taps)))
+    passed = np.ones(best.shape, bool)
+    other = np.empty(best.shape, bool)
+    for tap in taps[:-1]:
+        np.not_equal(tap, best, out=other)
+        passed &= other
+        number += passed.view(np.uint8)
+    return number
+
+
+def _pad(x: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
     if geometry.padding == ((0, 0), (0, 0)):
         return x
     (top, _), (left, _) = geometry.padding
     count, height, width = x.shape
-    padded = np.full((count, *geometry.padded_size((height, width))), least, x.dtype)
+    size = geometry.padded_size((height, width))
+    padded = np.full((count, *size), lowest(x.dtype), x.dtype)
     padded[:, top : top + height, left : left + width] = x
     return padded
 
 
-def _row_taps(padded: np.ndarray, geometry: ConvGeometry, rows: int) -> list[np.ndarray]:
-    """For each row of the window: that row of all windows, (P, rows, W)."""
-    step, apart = geometry.stride[0], geometry.dilation[0]
-    starts = [a * apart for a in range(geometry.kernel[0])]
-    return [padded[:, start : start + (rows - 1) * step + 1 : step] for start in starts]
-
-
-def _column_taps(tall: np.ndarray, geometry: ConvGeometry, columns: int) -> list[np.ndarray]:
-    """For each column of the window: that column of all windows, (P, H, columns)."""
-    step, apart = geometry.stride[1], geometry.dilation[1]
-    starts = [b * apart for b in range(geometry.kernel[1])]
-    return [tall[:, :, start : start + (columns - 1) * step + 1 : step] for start in starts]
-
-
-def _max_of_rows(padded: np.ndarray, geometry: ConvGeometry, rows: int) -> np.ndarray:
-    first, *others = _row_taps(padded, geometry, rows)
+def _maximum(arrays: list[np.ndarray], out: np.ndarray | None = None) -> np.ndarray:
+    """The elementwise maximum of arrays."""
+    first, *others = arrays
     if not others:
-        return first
-    tall = np.maximum(first, others[0])
-    for tap in others[1:]:
-        np.maximum(tall, tap, out=tall)
-    return tall
-
-
-def _max_of_columns(tall: np.ndarray, geometry: ConvGeometry, out: np.ndarray) -> None:
-    first, *others = _column_taps(tall, geometry, out.shape[2])
-    if not others:
+        if out is None:
+            return first
         out[...] = first
-        return
-    np.maximum(first, others[0], out=out)
-    for tap in others[1:]:
-        np.maximum(out, tap, out=out)
+        return out
+    out = np.maximum(first, others[0], out=out)
+    for array in others[1:]:
+        np.maximum(out, array, out=out)
+    return out
 
 
-def _find(
-    padded: np.ndarray,
-    tall: np.ndarray,
-    best: np.ndarray,
-    geometry: ConvGeometry,
-    width: int,
-    places: np.ndarray,
-) -> None:
-    """Write to `places` where in the plane the first element equal to `best` is, in reading order.
+def _wide_tiles(geometry: ConvGeometry) -> bool:
+    return (
+        geometry.kernel == geometry.stride
+        and geometry.dilation == (1, 1)
+        and geometry.padding == ((0, 0), (0, 0))
+        and geometry.kernel[0] * geometry.kernel[1] >= WIDE
+    )
 
-    Args:
-        padded: the planes; without NaN, and `best` above the padding.
-        tall: the maxima over the rows of each window, for every column.
-        best: the maxima of the windows.
-        width: of the planes before padding.
-    """
-    (kh, kw), (sh, sw), (dh, dw) = geometry.kernel, geometry.stride, geometry.dilation
-    (top, _), (left, _) = geometry.padding
-    rows, columns = best.shape[1:]
-    code = np.min_scalar_type(kh * kw)  # taps are numbered in reading order; the last means none
 
-    # The first row of the window that holds its column's maximum: as many as were missed before.
-    row_taps = _row_taps(padded, geometry, rows)
-    first = np.zeros(tall.shape, code)
-    missed = True
-    for tap in row_taps[:-1]:
-        missed = (tap != tall) & missed
-        first += missed
-    first *= kw
-
-    # Of the columns whose maximum is the window's, the one whose tap comes first in reading order.
-    tap_number = np.full(best.shape, -1, np.int64).astype(code)
-    for b, (column, of_column) in enumerate(
-        zip(_column_taps(tall, geometry, columns), _column_taps(first, geometry, columns), strict=True)
-    ):
-        other = (column != best).astype(code)
-        np.negative(other, out=other)  # all bits set where this column is out of the question
-        other |= of_column + code.type(b)
-        np.minimum(tap_number, other, out=tap_number)
-
-    offsets = (np.arange(kh)[:, None] * (dh * width) + np.arange(kw) * dw).astype(places.dtype)
-    corners = (np.arange(rows)[:, None] * sh - top) * width + (np.arange(columns) * sw - left)
-    np.take(offsets.reshape(-1), tap_number, out=places, mode="clip")
-    places += corners.astype(places.dtype)
+def _search_tiles(
+    x: np.ndarray, geometry: ConvGeometry, best: np.ndarray, indices: bool
+) -> np.ndarray | None:
+    """`_search_taps` for large windows side by side, as in global pooling: each one in one row."""
+    (kh, kw), (rows, columns) = geometry.kernel, best.shape[1:]
+    tiles = x[:, : rows * kh, : columns * kw].reshape(len(x), rows, kh, columns, kw)
+    windows = tiles.transpose(0, 1, 3, 2, 4).reshape(*best.shape, kh * kw)
+    windows.max(axis=-1, out=best)
+    return windows.argmax(axis=-1) if indices else None
 
 
 def _flat(indices: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray | None]:

@@ -8,6 +8,7 @@ thread: bilinear 56 -> 112 in 0.6 of its time, 64 -> 256 in 0.2.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -36,70 +37,86 @@ class CpuResampleKernels(ResampleKernels):
         )
         out = np.empty((count, *size), x.dtype)
         plain = super().resample
+        used = [map for _, map in steps]
+        products = any(_kind(map) == "product" for map in used)
+        summing = len(used) == 2 and all(map.tile for map in used)
+        repeating = len(used) == 2 and all(map.T.tile for map in used)
 
         def work(piece: slice) -> None:
-            y = x[piece]
+            block, into = x[piece], out[piece]
             if x.dtype == np.float16:
-                y = y.astype(np.float32)
+                block, into = block.astype(np.float32), np.empty(into.shape, np.float32)
             with np.errstate(over="ignore", invalid="ignore"):
-                if len(steps) == 2 and size == (1, 1):
-                    y = _to_points(y, steps)
-                elif len(steps) == 2 and height == width == 1:
-                    y = _from_points(y, steps)
+                if size == (1, 1) and summing:
+                    _to_points(block, _common_weight(used), into)
+                elif height == width == 1 and repeating:
+                    _from_points(block, _common_weight(used), into)
                 else:
-                    for axis, map in steps:
-                        y = _apply(y, axis, map)
+                    for axis, map in steps[:-1]:
+                        block = _apply(block, axis, map)
+                    _apply(block, *steps[-1], into)
                 # The zeros of a block times infinity are NaN, far from where torch has one.
-                if not np.isfinite(y.sum()):
-                    y = plain(x[piece], maps)
-                out[piece] = y
+                if products and not np.isfinite(into.sum()):
+                    into = plain(x[piece], maps)
+                if x.dtype == np.float16 or into.base is not out:
+                    out[piece] = into
 
         for_planes(work, count, max(height * width, size[0] * size[1]) * x.itemsize)
         return out
 
 
-def _to_points(x: np.ndarray, steps: list[tuple[int, AxisMap]]) -> np.ndarray:
-    """Each plane to one number, as in global average pooling: one product with a vector."""
-    weights = _outer(steps).astype(x.dtype)
-    return (x.reshape(len(x), -1) @ weights.reshape(-1)).reshape(-1, 1, 1)
+def _to_points(x: np.ndarray, weight: float, out: np.ndarray) -> None:
+    """The sum of each plane, as in global average pooling: one product with a vector."""
+    flat = x.reshape(len(x), -1)
+    np.matmul(flat, np.full(flat.shape[1], weight, x.dtype), out=out.reshape(-1))
 
 
-def _from_points(x: np.ndarray, steps: list[tuple[int, AxisMap]]) -> np.ndarray:
+def _from_points(x: np.ndarray, weight: float, out: np.ndarray) -> None:
     """One number to each plane: the adjoint of the above."""
-    weights = _outer(steps).astype(x.dtype)
-    return (x.reshape(-1, 1) * weights.reshape(-1)).reshape(-1, *weights.shape)
+    out.reshape(len(x), -1)[...] = x.reshape(-1, 1) * weight
 
 
-def _outer(steps: list[tuple[int, AxisMap]]) -> np.ndarray:
-    down, across = (map.matrix().reshape(-1) for _, map in sorted(steps, key=lambda step: step[0]))
-    return np.outer(down, across)
+def _common_weight(maps: list[AxisMap]) -> float:
+    """The product of the maps' weights, where all of a map are equal."""
+    return math.prod(float(map.weights[0, 0]) for map in maps)
 
 
-def _apply(x: np.ndarray, axis: int, map: AxisMap) -> np.ndarray:
-    if 1 < map.tile <= LARGEST_TILE:
-        taps = _tiles(x, axis, map.tile)
-        y = taps[0] + taps[1]
-        for tap in taps[2:]:
-            y += tap
+def _apply(x: np.ndarray, axis: int, map: AxisMap, out: np.ndarray | None = None) -> np.ndarray:
+    """`x` with the map applied along an axis, in `out` if it is given."""
+    if out is None:
+        out = np.empty((*x.shape[:axis], map.output_size, *x.shape[axis + 1 :]), x.dtype)
+    kind = _kind(map)
+    if kind == "sum":
+        first, second, *others = _tiles(x, axis, map.tile)
+        np.add(first, second, out=out)
+        for tile in others:
+            out += tile
         if map.weights[0, 0] != 1:
-            y *= float(map.weights[0, 0])
-        return y
-    y = np.empty((*x.shape[:axis], map.output_size, *x.shape[axis + 1 :]), x.dtype)
+            out *= float(map.weights[0, 0])
+    elif kind == "repeat":
+        if map.weights[0, 0] != 1:
+            x = x * float(map.weights[0, 0])
+        for tile in _tiles(out, axis, map.T.tile):
+            tile[...] = x
+    elif kind == "copy":
+        np.take(x, map.indices[0], axis=axis, out=out, mode="clip")
+    elif axis == 1:
+        for outputs, inputs, matrix in _bands(map, x.dtype):
+            np.matmul(matrix, x[:, inputs], out=out[:, outputs])
+    else:  # all rows of all planes in one product
+        flat, into = x.reshape(-1, map.size), out.reshape(-1, map.output_size)
+        for outputs, inputs, matrix in _bands(map, x.dtype):
+            np.matmul(flat[:, inputs], matrix.T, out=into[:, outputs])
+    return out
+
+
+def _kind(map: AxisMap) -> str:
+    """What the map does: "sum" or "repeat" small tiles, "copy" elements, or else a "product"."""
+    if 1 < map.tile <= LARGEST_TILE:
+        return "sum"
     if 1 < map.T.tile <= LARGEST_TILE:
-        if map.T.weights[0, 0] != 1:
-            x = x * float(map.T.weights[0, 0])
-        for tap in _tiles(y, axis, map.T.tile):
-            tap[...] = x
-    elif map.selects:
-        np.take(x, map.indices[0], axis=axis, out=y, mode="clip")
-    else:
-        for outputs, inputs, matrix in map.keep(("bands", x.dtype), lambda: _bands(map, x.dtype)):
-            if axis == 1:
-                np.matmul(matrix, x[:, inputs], out=y[:, outputs])
-            else:  # all rows of all planes in one product
-                flat, into = x.reshape(-1, map.size), y.reshape(-1, map.output_size)
-                np.matmul(flat[:, inputs], matrix.T, out=into[:, outputs])
-    return y
+        return "repeat"
+    return "copy" if map.selects else "product"
 
 
 def _tiles(x: np.ndarray, axis: int, k: int) -> list[np.ndarray]:
@@ -109,6 +126,10 @@ def _tiles(x: np.ndarray, axis: int, k: int) -> list[np.ndarray]:
 
 def _bands(map: AxisMap, dtype: Any) -> list[tuple[slice, slice, np.ndarray]]:
     """(outputs, inputs, matrix): blocks of the dense matrix that hold all its non-zeros."""
+    return map.keep(("bands", dtype), lambda: _make_bands(map, dtype))
+
+
+def _make_bands(map: AxisMap, dtype: Any) -> list[tuple[slice, slice, np.ndarray]]:
     matrix = map.matrix().astype(dtype)
     outputs, inputs = matrix.shape
     each = max(1, min(BLOCK, BLOCK * outputs // max(1, inputs)))

@@ -87,6 +87,10 @@ class ElementwiseKernels:
         """x where the mask (bool, broadcasts to the shape of x) is true, else 0."""
         return self.xp.where(mask, x, x.dtype.type(0))
 
+    def sign(self, x: Any) -> Any:
+        """-1, 0 or 1; 0 for NaN, as in torch. Not for bool."""
+        return (x > 0).astype(x.dtype) - (x < 0).astype(x.dtype)
+
     def power(self, x: Any, exponent: float) -> Any:
         """x to the power of a Python number."""
         return x**exponent

@@ -1,7 +1,7 @@
 """Kernels of normalisation, in operations that NumPy and CuPy share.
 
-Each sees its array as (N, C, L): samples, channels, positions; what belongs to a channel is a vector
-(C,). Batch normalisation takes its mean and variance over N and L (Ioffe and Szegedy 2015,
+Each sees its array as (N, C, L): samples, channels, positions; what belongs to a channel is a
+vector (C,). Batch normalisation takes its mean and variance over N and L (Ioffe and Szegedy 2015,
 algorithm 1). Layer, group and instance normalisation are the same kernel on another view: the
 numbers that are normalised together form one "channel", and there is one "sample".
 """
@@ -18,7 +18,7 @@ Array = Any
 
 
 def wide_dtype(dtype: Any) -> np.dtype:
-    """The dtype in which sums over numbers of `dtype` are taken: float32, or float64 for float64."""
+    """The dtype in which numbers of `dtype` are summed: float32, or float64 for float64."""
     return np.dtype(dtype) if np.dtype(dtype).itemsize >= 4 else np.dtype(np.float32)
 
 

@@ -1,8 +1,8 @@
 """Philox: random numbers as a function of a counter, so with the same bits on every backend.
 
 Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. A block
-cipher of few rounds turns the counters 0, 1, 2, ... into numbers that pass every known test; there is no
-state to carry from one number to the next, so any part of the stream can be computed by anybody.
+cipher of few rounds turns the counters 0, 1, 2, ... into numbers that pass every known test; there
+is no state to carry from one number to the next, so any part of the stream can be computed alone.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import numpy as np
 from ...geometry import ConvGeometry, windows_on_image
 from ..workspace import scratch_with_zeros
 
-__all__ = ["run_of_tap", "shifted_rows"]
+__all__ = ["has_whole_rows", "run_of_tap", "shifted_rows"]
 
 
 def shifted_rows(x: np.ndarray, geometry: ConvGeometry, height: int, width: int) -> np.ndarray:
@@ -60,3 +60,12 @@ def _phases(geometry: ConvGeometry, height: int) -> tuple[int, int]:
     kh, sh, dh = geometry.kernel[0], geometry.stride[0], geometry.dilation[0]
     phases = max(a * dh % sh for a in range(kh)) + 1
     return phases, (kh - 1) * dh // sh + height
+
+
+def has_whole_rows(array: np.ndarray) -> bool:
+    """Whether each plane of (N, C, H, W), or band of it, is one run of memory.
+
+    BLAS can then read and write it as a matrix (C, H W). Every other pixel of a map is not.
+    """
+    step, pixel = array.strides[2:]
+    return pixel == array.itemsize and step == pixel * array.shape[3]

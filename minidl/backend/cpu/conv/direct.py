@@ -18,7 +18,7 @@ from ...geometry import ConvGeometry
 __all__ = ["forward", "input_grad", "supports", "weight_grad"]
 
 
-def supports(face: str, geometry: ConvGeometry) -> bool:
+def supports(face: str, geometry: ConvGeometry, channels: int) -> bool:
     return True
 
 

@@ -16,20 +16,27 @@ import numpy as np
 from ...geometry import ConvGeometry
 from ..threads import get_num_threads, parallel
 
-__all__ = ["PIECE_BYTES", "Piece", "cut", "each_piece", "sum_of_pieces"]
+__all__ = ["PIECE_BYTES", "Band", "Piece", "cut", "each_piece", "rows_that_fit", "sum_of_pieces"]
 
-PIECE_BYTES = 768 * 1024  # columns of a piece; measured, for a second-level cache of 1 to 2 MB
+PIECE_BYTES = 1536 * 1024  # scratch of a piece; measured with a second-level cache of 1 MB
 
 
-class Piece(NamedTuple):
-    """A range of images and of output rows, with the input rows these see.
+class Band(NamedTuple):
+    """A range of output rows, with the input rows these see.
 
     Attributes:
-        images: slice of the batch.
         rows: slice of the output's rows.
         seen: slice of the input's rows under the windows of `rows`.
         geometry: the convolution from `seen` to `rows`: its vertical padding is that of the band.
     """
+
+    rows: slice
+    seen: slice
+    geometry: ConvGeometry
+
+
+class Piece(NamedTuple):
+    """A range of images and a band of their rows; see `Band`."""
 
     images: slice
     rows: slice
@@ -37,44 +44,57 @@ class Piece(NamedTuple):
     geometry: ConvGeometry
 
 
+def cut_rows(height: int, rows: int, geometry: ConvGeometry, most: int) -> list[Band]:
+    """Bands of at most `most` output rows that cover `rows` of them, on `height` input rows."""
+    top = geometry.padding[0][0]
+    bands = []
+    for begin in range(0, rows, most):
+        end = min(begin + most, rows)
+        first = begin * geometry.stride[0] - top
+        last = (end - 1) * geometry.stride[0] - top + geometry.span[0]
+        low = min(max(first, 0), height)
+        high = min(max(last, low), height)
+        padding = ((low - first, last - high), geometry.padding[1])
+        bands.append(
+            Band(slice(begin, end), slice(low, high), replace(geometry, padding=padding))
+        )
+    return bands
+
+
 def cut(
-    batch: int, height: int, rows: int, geometry: ConvGeometry, row_bytes: int
+    batch: int,
+    height: int,
+    rows: int,
+    geometry: ConvGeometry,
+    fitting: int,
+    multiple: int = 1,
 ) -> list[Piece]:
     """Pieces that cover `batch` images of `height` rows and `rows` rows of output.
 
     Args:
-        row_bytes: bytes of scratch memory that one output row of one image takes.
+        fitting: output rows in a piece, of one or several images; see `rows_that_fit`.
+        multiple: bands begin at multiples of this row.
     """
     threads = get_num_threads()
-    fitting = max(1, PIECE_BYTES // max(1, row_bytes))  # rows in a piece
     if fitting >= rows:
-        images = max(1, fitting // max(1, rows))
+        images = fitting // rows
         if threads > 1:  # a few pieces for each thread, so that all end at about the same time
             images = min(images, -(-batch // (2 * threads)))
-        bands = 1
+        most = rows
     else:
         images = 1
-        bands = -(-rows // fitting)
-    pieces = []
-    for first in range(0, batch, images):
-        for band in range(bands):
-            begin, end = rows * band // bands, rows * (band + 1) // bands
-            seen, sub = _band(geometry, height, begin, end)
-            pieces.append(
-                Piece(slice(first, min(first + images, batch)), slice(begin, end), seen, sub)
-            )
-    return pieces
+        most = -(-rows // -(-rows // fitting))  # bands of about the same height
+    bands = cut_rows(height, rows, geometry, most + -most % multiple)
+    return [
+        Piece(slice(first, min(first + images, batch)), *band)
+        for first in range(0, batch, images)
+        for band in bands
+    ]
 
 
-def _band(geometry: ConvGeometry, height: int, begin: int, end: int) -> tuple[slice, ConvGeometry]:
-    """The input rows that output rows begin..end see, and the geometry between the two."""
-    top = geometry.padding[0][0]
-    first = begin * geometry.stride[0] - top
-    last = (end - 1) * geometry.stride[0] - top + geometry.span[0]
-    low = min(max(first, 0), height)
-    high = min(max(last, low), height)
-    padding = ((low - first, last - high), geometry.padding[1])
-    return slice(low, high), replace(geometry, padding=padding)
+def rows_that_fit(row_bytes: int) -> int:
+    """How many output rows of one image fit the cache, when each takes so much scratch memory."""
+    return max(1, PIECE_BYTES // max(1, row_bytes))
 
 
 def each_piece(pieces: list[Piece], work: Callable[[Piece], None]) -> None:
@@ -83,7 +103,10 @@ def each_piece(pieces: list[Piece], work: Callable[[Piece], None]) -> None:
 
 
 def sum_of_pieces(
-    pieces: list[Piece], shape: tuple[int, ...], dtype: np.dtype, work: Callable
+    pieces: list[Piece],
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    work: Callable[[Piece, np.ndarray], None],
 ) -> np.ndarray:
     """The sum over all pieces of what `work(piece, total)` adds to `total`, of `shape`.
 

@@ -19,18 +19,18 @@ import numpy as np
 
 from ...geometry import ConvGeometry
 from ..workspace import scratch
-from .columns import run_of_tap, shifted_rows
+from .columns import has_whole_rows, run_of_tap, shifted_rows
 from .phases import input_grad_by_phases
-from .pieces import Piece, cut, each_piece, sum_of_pieces
+from .pieces import Piece, cut, each_piece, rows_that_fit, sum_of_pieces
 
 __all__ = ["forward", "input_grad", "supports", "weight_grad"]
 
-# From this many filters on, a product with g^T gains more from a transposed copy of g than the
-# copy costs: 154 -> 269 GFLOP/s at 32 filters (OpenBLAS 0.3.31, AVX-512).
+# From this many filters on, a product with g^T gains more from a transposed copy of g than the copy
+# costs: 154 -> 269 GFLOP/s at 32 filters on 16 x 16 maps (OpenBLAS 0.3.31, AVX-512).
 WORTH_TRANSPOSING = 32
 
 
-def supports(face: str, geometry: ConvGeometry) -> bool:
+def supports(face: str, geometry: ConvGeometry, channels: int) -> bool:
     return True
 
 
@@ -54,7 +54,7 @@ def forward(
 
 def _cut(x: np.ndarray, y: np.ndarray, geometry: ConvGeometry) -> list[Piece]:
     row = x.shape[1] * geometry.kernel[1] * y.shape[3] * geometry.stride[0] + 2 * y[0, :, 0].size
-    return cut(len(x), x.shape[2], y.shape[2], geometry, row * x.itemsize)
+    return cut(len(x), x.shape[2], y.shape[2], geometry, rows_that_fit(row * x.itemsize))
 
 
 def _forward(
@@ -67,8 +67,8 @@ def _forward(
     n, o, ho, wo = y.shape
     shape = (n, geometry.groups, o // geometry.groups, ho * wo)
     columns = shifted_rows(x, geometry, ho, wo)
-    # A band of a larger output, or every other pixel of one, is no matrix that BLAS can write.
-    total = y.reshape(shape) if y.flags.c_contiguous else scratch("total", shape, y.dtype)
+    direct = has_whole_rows(y)
+    total = y.reshape(shape) if direct else scratch("total", shape, y.dtype)
     for a, tap in enumerate(taps):
         run = columns[..., run_of_tap(geometry, a, ho, wo)]
         if a == 0:
@@ -77,7 +77,7 @@ def _forward(
             total += np.matmul(tap, run, out=scratch("product", shape, y.dtype))
     if bias is not None:
         total += bias.reshape(shape[1], shape[2], 1)
-    if not y.flags.c_contiguous:
+    if not direct:
         y[...] = total.reshape(y.shape)
 
 
@@ -98,7 +98,7 @@ def weight_grad(x: np.ndarray, g: np.ndarray, geometry: ConvGeometry) -> np.ndar
         n, _, ho, wo = part.shape
         columns = shifted_rows(x[piece.images, :, piece.seen], piece.geometry, ho, wo)
         part = part.reshape(n, groups, o // groups, ho * wo).swapaxes(2, 3)
-        if o // groups >= WORTH_TRANSPOSING:
+        if o // groups >= WORTH_TRANSPOSING and not _collide(g):
             copy = scratch("transposed", part.shape, g.dtype)
             copy[...] = part
             part = copy
@@ -110,3 +110,11 @@ def weight_grad(x: np.ndarray, g: np.ndarray, geometry: ConvGeometry) -> np.ndar
     total = sum_of_pieces(_cut(x, g, geometry), (kh, *shape), x.dtype, work)
     total = total.reshape(kh, groups, kw, c // groups, o // groups)
     return total.transpose(1, 4, 3, 0, 2).reshape(o, c // groups, kh, kw)
+
+
+def _collide(g: np.ndarray) -> bool:
+    """Whether a pixel of all planes falls into the same set of the first-level cache.
+
+    Sets repeat every 4 kB; a transposed copy would then push out each line before it is used up.
+    """
+    return g.strides[1] % 4096 == 0

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, Backend
+from ..base import Array, Backend
 
 __all__ = ["CupyBackend", "is_available", "probe"]
 

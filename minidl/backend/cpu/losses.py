@@ -1,0 +1,88 @@
+"""Losses on the CPU: targets are checked, and large score maps are taken in pieces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..plain import losses as plain
+from ..plain.norm import wide_dtype
+from .threads import parallel
+
+__all__ = ["CpuLossKernels"]
+
+Array = Any
+
+PIECE = 1 << 19  # bytes of scores in a piece: with four such arrays at work, a second-level cache
+
+
+class CpuLossKernels(plain.LossKernels):
+    def check_classes(self, op: str, target: Array, classes: int, ignore_index: int) -> None:
+        outside = (target < 0) | (target >= classes)
+        outside &= target != ignore_index
+        if outside.any():
+            place = tuple(int(i) for i in np.argwhere(outside)[0])
+            raise IndexError(
+                f"{op}: target {int(target[place])} at {place} is out of bounds for {classes} "
+                f"classes; targets are 0 to {classes - 1} or ignore_index ({ignore_index})"
+            )
+
+    def check_range(self, op: str, x: Array, low: float, high: float) -> None:
+        if x.size and (x.min() < low or x.max() > high):
+            raise ValueError(
+                f"{op}: all elements must be between {low} and {high}, got {x.min()} to {x.max()}"
+            )
+
+    def cross_entropy(
+        self,
+        x: Array,
+        target: Array,
+        weight: Array | None,
+        ignore_index: int,
+        smoothing: float,
+    ) -> tuple[Array, Array, Array]:
+        step, count = _pieces(x)
+        whole = super().cross_entropy
+        if count <= 1:
+            return whole(x, target, weight, ignore_index, smoothing)
+        wide = wide_dtype(x.dtype)
+        loss, p, rows = (np.empty(s, wide) for s in (target.shape, x.shape, target.shape))
+
+        def run(i: int) -> None:
+            part = slice(i * step, (i + 1) * step)
+            loss[part], p[part], rows[part] = whole(
+                x[part], target[part], weight, ignore_index, smoothing
+            )
+
+        parallel(run, count)
+        return loss, p, rows
+
+    def cross_entropy_grad(
+        self,
+        p: Array,
+        grad: Array,
+        target: Array,
+        weight: Array | None,
+        ignore_index: int,
+        smoothing: float,
+    ) -> Array:
+        step, count = _pieces(p)
+        whole = super().cross_entropy_grad
+        if count <= 1:
+            return whole(p, grad, target, weight, ignore_index, smoothing)
+        dx = np.empty_like(p)
+
+        def run(i: int) -> None:
+            part = slice(i * step, (i + 1) * step)
+            dx[part] = whole(p[part], grad[part], target[part], weight, ignore_index, smoothing)
+
+        parallel(run, count)
+        return dx
+
+
+def _pieces(x: Array) -> tuple[int, int]:
+    """How many samples of x (N, C, L) make a piece, and how many pieces there are."""
+    n = x.shape[0]
+    step = max(1, PIECE * n // max(1, x.nbytes))
+    return step, -(-n // step)

@@ -1,0 +1,23 @@
+"""The kernel of matrix products."""
+
+import numpy as np
+import pytest
+
+from minidl import backend as backends
+
+
+@pytest.mark.parametrize("device", ["cpu", "strict"])
+def test_bmm_multiplies_batches_that_broadcast_in_every_dtype(device):
+    backend = backends.by_name(device)
+    rng = np.random.default_rng(0)
+    for a_shape, b_shape in [((2, 3), (3, 4)), ((5, 2, 3), (3, 4)), ((2, 1, 2, 3), (3, 3, 2))]:
+        a, b = rng.standard_normal(a_shape), rng.standard_normal(b_shape)
+        for dtype, error in (("float64", 1e-14), ("float32", 1e-6), ("float16", 1e-2)):
+            out = backend.bmm(backend.asarray(a.astype(dtype)), backend.asarray(b.astype(dtype)))
+            assert out.dtype == dtype
+            np.testing.assert_allclose(backend.to_host(out), a @ b, rtol=error, atol=5 * error)
+
+
+def test_half_precision_is_added_up_in_single_precision_on_the_cpu():
+    ones = np.ones((1, 4096), np.float16)
+    assert backends.by_name("cpu").bmm(ones, ones.T)[0, 0] == 4096  # in float16: 2048 + 1 = 2048
