@@ -244,6 +244,8 @@ def doctor(args: argparse.Namespace) -> None:
     for name, source in SOURCES.items():
         try:
             print(f"  {name}: {len(source.read(train=False)):,} test images")
+        except FileNotFoundError:
+            print(f"  {name}: not in {root or 'the folder data'}")
         except (OSError, ValueError) as error:
             print(f"  {name}: {error}")
 

@@ -5,10 +5,10 @@ from .engine import backward, grad
 from .events import Event, listen
 from .function import Function
 from .gradcheck import GradcheckError, NonDifferentiableError, gradcheck, gradgradcheck
-from .modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from .modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .profiler import profile
 from .recorder import record
-from .tensor import Tensor, from_dlpack, tensor, wrap
+from .tensor import Tensor, as_tensor, from_dlpack, from_numpy, is_tensor, tensor, wrap
 
 __all__ = [
     "Event",
@@ -16,14 +16,18 @@ __all__ = [
     "GradcheckError",
     "NonDifferentiableError",
     "Tensor",
+    "as_tensor",
     "backward",
     "detect_anomaly",
     "enable_grad",
     "from_dlpack",
+    "from_numpy",
     "grad",
     "gradcheck",
     "gradgradcheck",
+    "inference_mode",
     "is_grad_enabled",
+    "is_tensor",
     "listen",
     "no_grad",
     "profile",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from typing import Any
@@ -47,25 +48,35 @@ class detect_anomaly:
         self._listening.__exit__()
 
     def _look(self, event: Event) -> None:
-        if event.phase == "forward" and not event.within:
+        if event.phase == "forward":
             event.node.line = calling_line()  # type: ignore[attr-defined]
-        for k, out in enumerate(event.outputs):
-            fault = self._fault(out)
-            if fault is None or any(self._fault(x) for x in event.inputs):
-                continue  # what came in bad was reported where it was made, or is the user's own
-            saved = [] if event.node.freed else [x for x in _saved(event) if self._fault(x)]
-            if saved:
+        if event.within:
+            return  # judged by what comes out of the backward that it is part of
+        faults = [self._fault(x) for x in event.outputs]
+        if not any(faults):
+            return
+        given = [self._fault(x) for x in (*event.inputs, *_saved(event))]
+        for k, fault in enumerate(faults):
+            # What came in bad was reported where it was made, or is the user's own. But a NaN may
+            # be made of infinities that were meant.
+            if fault is None or fault in given or "NaN" in given:
                 continue
-            inputs = ", ".join(_describe(x) for x in event.inputs if isinstance(x, Tensor))
-            which = f"output {k}" if event.phase == "forward" else f"the gradient of input {k}"
-            line = getattr(event.node, "line", "an unknown line")
-            phase = "" if event.phase == "forward" else ".backward"
+            if event.phase == "forward":
+                op, which, source = event.op, f"output {k}", "inputs"
+            else:
+                op, which, source = f"{event.op}.backward", f"input {k}'s gradient", "gradients"
+            came = ", ".join(_describe(x) for x in event.inputs if isinstance(x, Tensor))
+            line = getattr(event.node, "line", "a line that ran before detect_anomaly")
             raise FloatingPointError(
-                f"{event.op}{phase}: {fault} in {which} of shape {out.shape}, from finite inputs "
-                f"({inputs}); called at {line}"
+                f"{op}: {fault} in {which} of shape {event.outputs[k].shape}, from {source} "
+                f"{came or 'none'}; called at {line}"
             )
 
     def _fault(self, x: Any) -> str | None:
+        if isinstance(x, float):
+            if math.isnan(x):
+                return "NaN"
+            return "infinity" if self._check_inf and math.isinf(x) else None
         if not isinstance(x, Tensor) or not x.is_floating_point() or not x.numel():
             return None
         xp = of(x.data).xp
@@ -78,7 +89,7 @@ class detect_anomaly:
 
 def _saved(event: Event) -> tuple[Tensor, ...]:
     """What the backward of an event used beside the incoming gradients."""
-    if event.phase == "forward":
+    if event.phase == "forward" or event.node.freed:
         return ()
     return tuple(x for x in event.node.saved_tensors if x is not None)
 

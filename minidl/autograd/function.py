@@ -23,7 +23,7 @@ import weakref
 from time import perf_counter
 from typing import Any, cast
 
-from ..backend import Array, of
+from ..backend import Array, of, quietly
 from . import events
 from .modes import mode
 from .tensor import Tensor, wrap
@@ -103,11 +103,14 @@ class Function:
         return tuple([None if s is None else s.unpack(self) for s in self._saved])  # type: ignore
 
     @property
+    def saved_arrays(self) -> list[Array]:
+        """The arrays kept for `backward`; none are left after it."""
+        return [] if self._saved is _FREED else [s.array for s in self._saved if s is not None]
+
+    @property
     def saved_bytes(self) -> int:
         """The memory kept for `backward`, in bytes, counting arrays shared with others in full."""
-        if self._saved is _FREED:
-            return 0
-        return sum(s.array.nbytes for s in self._saved if s is not None)
+        return sum(array.nbytes for array in self.saved_arrays)
 
     # -- the engine's side ------------------------------------------------------------------------
 
@@ -135,7 +138,7 @@ class Function:
         node.recording = recording = mode.recording and True in needs
         node.needs_input_grad = tuple(needs)
         node._saved = ()
-        outputs = cls.forward(node, *arrays, **parameters)
+        outputs = quietly(cls.forward, node, *arrays, **parameters)
         single = type(outputs) is not tuple
         if single:
             outputs = (outputs,)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["enable_grad", "is_grad_enabled", "no_grad", "set_grad_enabled"]
+__all__ = ["enable_grad", "inference_mode", "is_grad_enabled", "no_grad", "set_grad_enabled"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -76,3 +76,7 @@ class enable_grad(_Switch):
     """Record operations within a `no_grad` block. Context manager or decorator."""
 
     _recording = True
+
+
+# torch's form is stricter: it also forbids the results' later use in a graph.
+inference_mode = no_grad

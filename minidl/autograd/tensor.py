@@ -17,7 +17,7 @@ from ..backend import Array, by_name, default_device, device, of
 if TYPE_CHECKING:
     from .function import Function
 
-__all__ = ["Tensor", "from_dlpack", "tensor", "wrap"]
+__all__ = ["Tensor", "as_tensor", "from_dlpack", "from_numpy", "is_tensor", "tensor", "wrap"]
 
 DEFAULT_FLOAT = np.dtype(np.float32)
 
@@ -74,7 +74,7 @@ class Tensor:
         device: str | device | None = None,
     ) -> None:
         if isinstance(data, Tensor):
-            data = data.data
+            device, data = device or data.device, data.data
         self.data = _as_array(data, dtype, device).view()
         self.requires_grad = False
         self.grad = None
@@ -155,6 +155,8 @@ class Tensor:
             backend.to_host(self.data), separator=", ", prefix="tensor(", precision=4, threshold=200
         )
         notes = []
+        if self.data.size == 0 and self.data.ndim > 1:
+            notes.append(f"size={self.shape}")
         if self.dtype not in (DEFAULT_FLOAT, np.int64, np.bool_):
             notes.append(f"dtype={self.dtype}")
         if self.device.type != "cpu":
@@ -451,11 +453,40 @@ def tensor(
         requires_grad: whether gradients with respect to it are wanted.
     """
     if isinstance(data, Tensor):
-        data = data.data
+        device, data = device or data.device, data.data
     array = _as_array(data, dtype, device)
     if array is data or (isinstance(data, np.ndarray) and np.may_share_memory(array, data)):
         array = array.copy()
-    return Tensor(array, requires_grad)
+    result = wrap(array)
+    return result.requires_grad_() if requires_grad else result
+
+
+def as_tensor(data: Any, dtype: Any = None, device: str | device | None = None) -> Tensor:
+    """`data` as a tensor, itself or sharing its memory where dtype and device allow it.
+
+    Args:
+        data: numbers, nested lists, an array, or a tensor, which stays part of its graph.
+        dtype, device: as in `tensor`.
+    """
+    if isinstance(data, Tensor):
+        return data.to(dtype=dtype, device=device)
+    return Tensor(data, dtype=dtype, device=device)
+
+
+def from_numpy(ndarray: np.ndarray) -> Tensor:
+    """A CPU tensor that shares memory with a NumPy array.
+
+    Raises:
+        TypeError: not a NumPy array, or one of a dtype that tensors do not have.
+    """
+    if not isinstance(ndarray, np.ndarray):
+        raise TypeError(f"from_numpy: expected a numpy.ndarray, not a {type(ndarray).__name__}")
+    return Tensor(ndarray, device="cpu")
+
+
+def is_tensor(obj: Any) -> bool:
+    """Whether `obj` is a Tensor."""
+    return isinstance(obj, Tensor)
 
 
 def from_dlpack(other: Any) -> Tensor:
@@ -469,14 +500,15 @@ def _as_array(data: Any, dtype: Any, target: str | device | None) -> Array:
     try:
         backend = of(data)
     except TypeError:
-        data = np.asarray(_to_host(data))
-        if data.dtype == object:
-            raise TypeError(
-                "tensor: rows of different lengths or values that are not numbers"
-            ) from None
+        try:
+            data = np.asarray(_to_host(data))
+        except ValueError:
+            raise ValueError("tensor: nested sequences must have equal lengths") from None
         if dtype is None and data.dtype == np.float64:
             dtype = DEFAULT_FLOAT  # Python floats
         backend = None
+    if data.dtype.kind not in "biufV":
+        raise TypeError(f"tensor: expected booleans, integers or floats, not {data.dtype}")
     if target is None:
         target = default_device() if backend is None or backend.name == "cpu" else None
     if target is not None:
@@ -502,8 +534,8 @@ def _state(source: Tensor, memo: dict[int, Any] | None = None) -> dict[str, Any]
 
 
 def _rebuild(kind: type, array: Array, requires_grad: bool, state: dict[str, Any]) -> Any:
-    result = _new(kind)
-    Tensor.__init__(result, array, requires_grad)
+    result: Any = _new(kind)
+    Tensor.__init__(result, wrap(array), requires_grad)  # a Tensor stays on its device
     for name, value in state.items():
         setattr(result, name, value)
     return result

@@ -6,18 +6,26 @@ kernels. Nothing outside this package asks whether it runs on a GPU.
 
 from . import cpu, cuda, random
 from .base import Array, Backend
+from .cpu.conv import conv_algorithm
+from .cpu.threads import get_num_threads, set_num_threads
 from .device import _Default, by_name, default_device, device, of, register, use
+from .quiet import quiet, quietly
 
 __all__ = [
     "Array",
     "Backend",
     "by_name",
+    "conv_algorithm",
     "cuda",
     "default_device",
     "device",
+    "get_num_threads",
     "of",
+    "quiet",
+    "quietly",
     "random",
     "register",
+    "set_num_threads",
     "use",
 ]
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .plain.elementwise import ElementwiseKernels
+from .plain.activation import ActivationKernels
+from .plain.conv import ConvKernels
 from .plain.indexing import IndexingKernels
 from .plain.linalg import LinalgKernels
 from .plain.losses import LossKernels
@@ -27,7 +28,8 @@ Array = Any  # a numpy.ndarray or a cupy.ndarray: the two share no base class to
 
 
 class Backend(
-    ElementwiseKernels,
+    ConvKernels,
+    ActivationKernels,
     IndexingKernels,
     LinalgKernels,
     OptimKernels,

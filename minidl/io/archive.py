@@ -12,7 +12,6 @@ import errno
 import json
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,12 +52,20 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
             raise OSError(code, os.strerror(code), os.fspath(path)) from error
 
 
-def load(path: str | os.PathLike[str], device: str | None = None) -> Any:
+def load(
+    path: str | os.PathLike[str],
+    device: Any = None,
+    *,
+    map_location: Any = None,
+    weights_only: bool = True,
+) -> Any:
     """Read what `save` stored, or any safetensors file (as a dictionary of tensors).
 
     Args:
         path: the file.
         device: where its tensors go; default: the device in force.
+        map_location: torch's name for `device`.
+        weights_only: for torch's sake: nothing else is ever loaded.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -67,6 +74,7 @@ def load(path: str | os.PathLike[str], device: str | None = None) -> Any:
     from safetensors import SafetensorError, safe_open
 
     path = os.fspath(path)
+    device = map_location if device is None else device
     if not os.path.exists(path):
         raise FileNotFoundError(f"load: there is no file {path}")
     try:
@@ -88,21 +96,27 @@ def load(path: str | os.PathLike[str], device: str | None = None) -> Any:
 
 def _read_arrays(file: Any, path: str) -> dict[str, np.ndarray]:
     """All arrays of an open file; bfloat16, which NumPy does not know, as float32."""
-    from safetensors import deserialize
-
-    kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
-    raw = dict(deserialize(Path(path).read_bytes())) if "BF16" in kinds.values() else {}
     arrays = {}
-    for name, kind in kinds.items():
-        if kind == "BF16":  # the upper half of a float32
-            upper = np.frombuffer(raw[name]["data"], "<u2").astype(np.uint32) << np.uint32(16)
-            arrays[name] = upper.view(np.float32).reshape(raw[name]["shape"])
-            continue
+    for name in file.keys():  # noqa: SIM118
+        kind = file.get_slice(name).get_dtype()
         try:
-            arrays[name] = file.get_tensor(name)
+            arrays[name] = _bfloat16(path, name) if kind == "BF16" else file.get_tensor(name)
         except (TypeError, AttributeError):  # one of the 8-bit floats
             raise ValueError(f"load: {name} in {path} is {kind}, which NumPy lacks") from None
     return arrays
+
+
+def _bfloat16(path: str, name: str) -> np.ndarray:
+    """An array of bfloat16, which is the upper half of a float32.
+
+    The format: the length of the header in 8 bytes, the header, the arrays one after the other.
+    """
+    with open(path, "rb") as raw:
+        length = int.from_bytes(raw.read(8), "little")
+        entry = json.loads(raw.read(length))[name]
+        raw.seek(8 + length + entry["data_offsets"][0])
+        upper = np.fromfile(raw, "<u2", int(np.prod(entry["shape"])))
+    return (upper.astype(np.uint32) << np.uint32(16)).view(np.float32).reshape(entry["shape"])
 
 
 def _is_flat(obj: Any) -> bool:

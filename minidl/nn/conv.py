@@ -8,7 +8,7 @@ from typing import Any
 from ..autograd import Tensor
 from . import functional as F
 from .init import reset_linear
-from .module import Module, Parameter, new_tensor
+from .module import Module, Parameter, new_tensor, parameter_if
 
 __all__ = ["Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d"]
 
@@ -70,11 +70,8 @@ class _Conv(Module):
             if self.transposed
             else (out_channels, in_channels // groups)
         )
-        make = {"device": device, "dtype": dtype}
-        self.weight = Parameter(new_tensor(channels + self.kernel_size, **make))
-        self.register_parameter(
-            "bias", Parameter(new_tensor((out_channels,), **make)) if bias else None
-        )
+        self.weight = Parameter(new_tensor(channels + self.kernel_size, 0, device, dtype))
+        self.register_parameter("bias", parameter_if(bias, (out_channels,), 0, device, dtype))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -93,7 +90,7 @@ class _Conv(Module):
             elif self.padding == "valid":
                 sides += [0, 0]
             else:
-                sides += [self.padding[i]] * 2  # type: ignore[list-item]
+                sides += tuple_of(self.padding[i], 2)
         return F.pad(input, sides, mode=self.padding_mode), 0
 
     def extra_repr(self) -> str:

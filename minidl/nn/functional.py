@@ -15,6 +15,7 @@ from ..ops.activation import (
     silu,
     softplus,
 )
+from ..ops.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from ..ops.dropout import (
     alpha_dropout,
     dropout,
@@ -84,6 +85,10 @@ __all__ = [
     "batch_norm_relu",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "conv1d",
+    "conv2d",
+    "conv_transpose1d",
+    "conv_transpose2d",
     "cross_entropy",
     "dropout",
     "dropout1d",

@@ -7,7 +7,7 @@ from typing import Any
 from ..autograd import Tensor
 from . import functional as F
 from .init import reset_linear
-from .module import Module, Parameter, new_tensor
+from .module import Module, Parameter, new_tensor, parameter_if
 
 __all__ = ["Linear"]
 
@@ -38,11 +38,8 @@ class Linear(Module):
         super().__init__()
         self.in_features = in_features
         self.out_features = out_features
-        make = {"device": device, "dtype": dtype}
-        self.weight = Parameter(new_tensor((out_features, in_features), **make))
-        self.register_parameter(
-            "bias", Parameter(new_tensor((out_features,), **make)) if bias else None
-        )
+        self.weight = Parameter(new_tensor((out_features, in_features), 0, device, dtype))
+        self.register_parameter("bias", parameter_if(bias, (out_features,), 0, device, dtype))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -18,7 +18,7 @@ from ..autograd.tensor import DEFAULT_FLOAT
 from ..backend import Array, by_name, device, of
 from .hooks import RemovableHandle, gate_inputs, gate_outputs
 
-__all__ = ["IncompatibleKeys", "Module", "Parameter", "new_tensor"]
+__all__ = ["IncompatibleKeys", "Module", "Parameter", "new_tensor", "parameter_if"]
 
 Self = TypeVar("Self", bound="Module")
 
@@ -68,6 +68,13 @@ def new_tensor(
         dtype: default: float32.
     """
     return Tensor(np.full(shape, value, dtype or DEFAULT_FLOAT), device=device)
+
+
+def parameter_if(
+    wanted: bool, shape: tuple[int, ...], value: float = 0, device: Any = None, dtype: Any = None
+) -> Parameter | None:
+    """A parameter made as by `new_tensor`, or None: the bias of a layer that may do without."""
+    return Parameter(new_tensor(shape, value, device, dtype)) if wanted else None
 
 
 class Module:

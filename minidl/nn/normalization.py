@@ -10,7 +10,7 @@ import numpy as np
 from ..autograd import Tensor
 from . import functional as F
 from .init import ones_, zeros_
-from .module import Module, Parameter, new_tensor
+from .module import Module, new_tensor, parameter_if
 
 __all__ = [
     "BatchNorm1d",
@@ -40,6 +40,7 @@ class _Norm(Module):
         track_running_stats: bool,
         device: Any,
         dtype: Any,
+        bias: bool,
     ) -> None:
         super().__init__()
         self.num_features = num_features
@@ -47,15 +48,15 @@ class _Norm(Module):
         self.momentum = momentum
         self.affine = affine
         self.track_running_stats = track_running_stats
-        shape, make = (num_features,), {"device": device, "dtype": dtype}
-        self.register_parameter(
-            "weight", Parameter(new_tensor(shape, 1, **make)) if affine else None
-        )
-        self.register_parameter("bias", Parameter(new_tensor(shape, 0, **make)) if affine else None)
-        tracked = track_running_stats
-        self.register_buffer("running_mean", new_tensor(shape, 0, **make) if tracked else None)
-        self.register_buffer("running_var", new_tensor(shape, 1, **make) if tracked else None)
-        count = new_tensor((), 0, device, np.int64) if tracked else None
+        shape = (num_features,)
+        self.register_parameter("weight", parameter_if(affine, shape, 1, device, dtype))
+        self.register_parameter("bias", parameter_if(affine and bias, shape, 0, device, dtype))
+        mean = var = count = None
+        if track_running_stats:
+            mean, var = new_tensor(shape, 0, device, dtype), new_tensor(shape, 1, device, dtype)
+            count = new_tensor((), 0, device, np.int64)
+        self.register_buffer("running_mean", mean)
+        self.register_buffer("running_var", var)
         self.register_buffer("num_batches_tracked", count)
 
     def reset_running_stats(self) -> None:
@@ -68,9 +69,7 @@ class _Norm(Module):
     def reset_parameters(self) -> None:
         """Scale 1 and shift 0, and forget the running statistics."""
         self.reset_running_stats()
-        if self.affine:
-            ones_(self.weight)
-            zeros_(self.bias)
+        _reset_affine(self)
 
     def _check_rank(self, input: Tensor) -> None:
         if input.ndim not in self.ranks:
@@ -82,7 +81,7 @@ class _Norm(Module):
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}"
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
         )
 
 
@@ -96,8 +95,12 @@ class _BatchNorm(_Norm):
         track_running_stats: bool = True,
         device: Any = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
+        super().__init__(
+            num_features, eps, momentum, affine, track_running_stats, device, dtype, bias
+        )
 
     def forward(self, input: Tensor) -> Tensor:
         self._check_rank(input)
@@ -138,6 +141,7 @@ class BatchNorm2d(_BatchNorm):
         track_running_stats: without, evaluation uses the batch's statistics, too.
         device: where parameters and buffers are made.
         dtype: their dtype; default float32.
+        bias: whether there is a shift.
 
     Attributes:
         weight: (C,), the scale, at first 1; or None.
@@ -160,8 +164,12 @@ class _InstanceNorm(_Norm):
         track_running_stats: bool = False,
         device: Any = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
+        super().__init__(
+            num_features, eps, momentum, affine, track_running_stats, device, dtype, bias
+        )
 
     def forward(self, input: Tensor) -> Tensor:
         self._check_rank(input)
@@ -198,6 +206,7 @@ class InstanceNorm2d(_InstanceNorm):
         track_running_stats: whether running statistics are kept, and used in evaluation.
         device: where parameters and buffers are made.
         dtype: their dtype; default float32.
+        bias: whether there is a shift.
     """
 
     ranks = (3, 4)
@@ -231,21 +240,13 @@ class LayerNorm(Module):
         self.normalized_shape = shape
         self.eps = eps
         self.elementwise_affine = elementwise_affine
-        make = {"device": device, "dtype": dtype}
-        scaled, shifted = elementwise_affine, elementwise_affine and bias
-        self.register_parameter(
-            "weight", Parameter(new_tensor(shape, 1, **make)) if scaled else None
-        )
-        self.register_parameter(
-            "bias", Parameter(new_tensor(shape, 0, **make)) if shifted else None
-        )
+        affine = elementwise_affine
+        self.register_parameter("weight", parameter_if(affine, shape, 1, device, dtype))
+        self.register_parameter("bias", parameter_if(affine and bias, shape, 0, device, dtype))
 
     def reset_parameters(self) -> None:
         """Scale 1 and shift 0."""
-        if self.weight is not None:
-            ones_(self.weight)
-        if self.bias is not None:
-            zeros_(self.bias)
+        _reset_affine(self)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
@@ -267,6 +268,7 @@ class GroupNorm(Module):
         affine: whether a trained scale and shift for each channel follow.
         device: where the parameters are made.
         dtype: their dtype; default float32.
+        bias: whether there is a shift.
 
     Raises:
         ValueError: the channels cannot be divided into these groups.
@@ -280,6 +282,8 @@ class GroupNorm(Module):
         affine: bool = True,
         device: Any = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         if num_groups < 1 or num_channels % num_groups:
@@ -290,23 +294,22 @@ class GroupNorm(Module):
         self.num_channels = num_channels
         self.eps = eps
         self.affine = affine
-        shape, make = (num_channels,), {"device": device, "dtype": dtype}
-        self.register_parameter(
-            "weight", Parameter(new_tensor(shape, 1, **make)) if affine else None
-        )
-        self.register_parameter("bias", Parameter(new_tensor(shape, 0, **make)) if affine else None)
+        shape = (num_channels,)
+        self.register_parameter("weight", parameter_if(affine, shape, 1, device, dtype))
+        self.register_parameter("bias", parameter_if(affine and bias, shape, 0, device, dtype))
 
     def reset_parameters(self) -> None:
         """Scale 1 and shift 0."""
-        if self.affine:
-            ones_(self.weight)
-            zeros_(self.bias)
+        _reset_affine(self)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+        return (
+            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
+            f"bias={self.bias is not None}"
+        )
 
 
 class LocalResponseNorm(Module):
@@ -331,3 +334,10 @@ class LocalResponseNorm(Module):
 
     def extra_repr(self) -> str:
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
+
+
+def _reset_affine(module: Module) -> None:
+    if module.weight is not None:
+        ones_(module.weight)
+    if module.bias is not None:
+        zeros_(module.bias)

@@ -12,8 +12,8 @@ from typing import Any
 from ..autograd import Function, Tensor
 from ..autograd.tensor import wrap
 from ..backend import of
-from .common import as_float, as_tensor, binary, masked, quiet, sum_to
-from .elementwise import clamp, erf, exp, sigmoid, tanh
+from .common import as_float, as_tensor, binary, masked, sum_to
+from .elementwise import clamp, exp, sigmoid, tanh
 from .inplace import become
 
 __all__ = [
@@ -86,7 +86,6 @@ class PRelu(Function):
 class Elu(Function):
     """scale x where x > 0, else scale alpha (e^x - 1).    d/dx = scale, or scale alpha e^x"""
 
-    @quiet
     def forward(self, x: Any, alpha: float, scale: float) -> Any:
         self.alpha, self.scale = alpha, scale
         self.save_for_backward(x)
@@ -102,25 +101,32 @@ class Elu(Function):
 
 
 class Gelu(Function):
-    """y = x P(x), P(x) = (1 + erf(x / sqrt 2)) / 2.    d/dx = P(x) + x e^(-x^2 / 2) / sqrt(2 pi)
+    """y = x P(x), P(x) = (1 + erf(x / sqrt 2)) / 2.    d/dx is GeluSlope
 
     P is the distribution function of the normal law (Hendrycks and Gimpel 2016).
     """
 
-    @quiet
     def forward(self, x: Any) -> Any:
         self.save_for_backward(x)
-        y = of(x).erf(x * math.sqrt(0.5))
-        y += 1
-        y *= x
-        y *= 0.5
-        return y
+        return of(x).gelu(x)
 
     def backward(self, grad: Tensor) -> Any:
         (x,) = self.saved_tensors
-        chance = (erf(x * math.sqrt(0.5)) + 1) * 0.5
-        density = exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi))
-        return grad * (chance + x * density)
+        return grad * GeluSlope.apply(x)
+
+
+class GeluSlope(Function):
+    """P(x) + x p(x), p(x) = P'(x) = e^(-x^2 / 2) / sqrt(2 pi).    d/dx = p(x) (2 - x^2)"""
+
+    def forward(self, x: Any) -> Any:
+        self.save_for_backward(x)
+        return of(x).gelu_slope(x)
+
+    def backward(self, grad: Tensor) -> Any:
+        (x,) = self.saved_tensors
+        square = x * x
+        density = exp(square * -0.5) * (1 / math.sqrt(2 * math.pi))
+        return grad * (density * (2 - square))
 
 
 class GeluTanh(Function):
@@ -133,7 +139,6 @@ class GeluTanh(Function):
     A = math.sqrt(2 / math.pi)
     B = 0.044715
 
-    @quiet
     def forward(self, x: Any) -> Any:
         self.save_for_backward(x)
         y = of(x).xp.tanh((x * x * self.B + 1) * x * self.A)
@@ -151,17 +156,28 @@ class GeluTanh(Function):
 
 
 class Silu(Function):
-    """y = x s(x), s the sigmoid.    d/dx = s (1 + x (1 - s))"""
+    """y = x s(x), s the sigmoid.    d/dx is SiluSlope"""
 
-    @quiet
     def forward(self, x: Any) -> Any:
         self.save_for_backward(x)
-        return of(x).sigmoid(x) * x
+        return of(x).silu(x)
+
+    def backward(self, grad: Tensor) -> Any:
+        (x,) = self.saved_tensors
+        return grad * SiluSlope.apply(x)
+
+
+class SiluSlope(Function):
+    """s (1 + x (1 - s)), s the sigmoid of x.    d/dx = s (1 - s) (2 + x (1 - 2 s))"""
+
+    def forward(self, x: Any) -> Any:
+        self.save_for_backward(x)
+        return of(x).silu_slope(x)
 
     def backward(self, grad: Tensor) -> Any:
         (x,) = self.saved_tensors
         s = sigmoid(x)
-        return grad * (s * (1 + x * (1 - s)))
+        return grad * (s * (1 - s) * (2 + x * (1 - 2 * s)))
 
 
 class Softplus(Function):
@@ -170,15 +186,12 @@ class Softplus(Function):
     Where beta x > threshold, y = x and the derivative is 1.
     """
 
-    @quiet
     def forward(self, x: Any, beta: float, threshold: float) -> Any:
         self.beta, self.threshold = beta, threshold
         self.save_for_backward(x)
-        xp = of(x).xp
-        z = x * beta
-        # log(1 + e^z) = max(z, 0) + log(1 + e^-|z|): neither overflows nor loses digits.
-        rest = xp.log1p(xp.exp(-xp.abs(z)))
-        return (of(x).relu(z) + of(x).masked(rest, ~(z > threshold))) / beta
+        z = x if beta == 1 else x * beta
+        y = of(x).softplus(z)
+        return of(x).where(z > threshold, x, y if beta == 1 else y / beta)
 
     def backward(self, grad: Tensor) -> Any:
         (x,) = self.saved_tensors
@@ -214,21 +227,30 @@ class Hardsigmoid(Function):
 
 
 class Hardswish(Function):
-    """x min(max(x + 3, 0), 6) / 6.    d/dx = 0 up to -3, x / 3 + 1/2, and 1 from 3
+    """y = x min(max(x + 3, 0), 6) / 6.    d/dx is HardswishSlope
 
     Howard et al., "Searching for MobileNetV3", 2019.
     """
 
-    @quiet
     def forward(self, x: Any) -> Any:
         self.save_for_backward(x)
-        return x * (x + 3).clip(0.0, 6.0) / 6
+        return of(x).hardswish(x)
 
     def backward(self, grad: Tensor) -> Any:
         (x,) = self.saved_tensors
-        above = ~(x.data < 3)
-        between = masked(x / 3 + 0.5, (x.data > -3) & ~above)
-        return grad * (between + wrap(above.astype(x.dtype)))
+        return grad * HardswishSlope.apply(x)
+
+
+class HardswishSlope(Function):
+    """0 where x <= -3, 1 where x >= 3, x / 3 + 1/2 between.    d/dx = 1/3 between, else 0"""
+
+    def forward(self, x: Any) -> Any:
+        self.save_for_backward(x)
+        return of(x).hardswish_slope(x)
+
+    def backward(self, grad: Tensor) -> Any:
+        x = self.saved_tensors[0].data
+        return masked(grad / 3, (x > -3) & (x < 3))
 
 
 class Mish(Function):
@@ -237,11 +259,9 @@ class Mish(Function):
     Misra, "Mish: a self regularized non-monotonic activation function", 2019.
     """
 
-    @quiet
     def forward(self, x: Any) -> Any:
         self.save_for_backward(x)
-        xp = of(x).xp
-        return x * xp.tanh(of(x).relu(x) + xp.log1p(xp.exp(-xp.abs(x))))
+        return of(x).mish(x)
 
     def backward(self, grad: Tensor) -> Any:
         (x,) = self.saved_tensors

@@ -21,7 +21,6 @@ from .common import (
     check_broadcast,
     masked,
     operands,
-    quiet,
     sum_to,
     zeros_like,
 )
@@ -113,7 +112,6 @@ class Neg(Function):
 class Div(Function):
     """y = a / b.    d/da = 1 / b, d/db = -y / b"""
 
-    @quiet
     def forward(self, a: Any, b: Any) -> Any:
         self.shapes = np.shape(a), np.shape(b)
         y = a / b
@@ -139,7 +137,6 @@ class Div(Function):
 class RoundedDiv(Function):
     """a / b rounded towards zero ("trunc") or down ("floor"): steps, so the gradient is zero."""
 
-    @quiet
     def forward(self, a: Any, b: Any, rounding_mode: str) -> Any:
         self.shapes = np.shape(a), np.shape(b)
         return _divide("div", a, b, rounding_mode)
@@ -156,7 +153,6 @@ class RoundedDiv(Function):
 class FloorDivide(Function):
     """a // b. As in torch, asking for its gradient is an error."""
 
-    @quiet
     def forward(self, a: Any, b: Any) -> Any:
         return _divide("floor_divide", a, b, "floor")
 
@@ -164,7 +160,6 @@ class FloorDivide(Function):
 class Remainder(Function):
     """a - b floor(a / b), which has the sign of b.    d/da = 1, d/db = -floor(a / b)"""
 
-    @quiet
     def forward(self, a: Any, b: Any) -> Any:
         self.shapes = np.shape(a), np.shape(b)
         self.dividend = a if _is_number(a) else None
@@ -197,7 +192,6 @@ class Square(Function):
 class Reciprocal(Function):
     """y = 1 / x.    d/dx = -y^2"""
 
-    @quiet
     def forward(self, x: Any) -> Any:
         y = of(x).xp.reciprocal(x)
         self.save_for_backward(y)
@@ -211,7 +205,6 @@ class Reciprocal(Function):
 class PowScalar(Function):
     """x^n for a number n.    d/dx = n x^(n - 1), and 0 for n = 0"""
 
-    @quiet
     def forward(self, x: Any, n: float) -> Any:
         self.n = n
         self.save_for_backward(x)
@@ -230,7 +223,6 @@ class Pow(Function):
     a may be a number.
     """
 
-    @quiet
     def forward(self, a: Any, b: Any) -> Any:
         self.shapes = np.shape(a), np.shape(b)
         self.base = a if _is_number(a) else None

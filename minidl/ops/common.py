@@ -9,7 +9,7 @@ import numpy as np
 
 from ..autograd import Function, Tensor
 from ..autograd.tensor import DEFAULT_FLOAT, wrap
-from ..backend import of
+from ..backend import of, quiet
 
 __all__ = [
     "BroadcastTo",
@@ -32,10 +32,6 @@ __all__ = [
     "sum_to",
     "zeros_like",
 ]
-
-# Decorates a `forward` that meets log(0), 1/0 or exp(1000) in good faith: NumPy would warn where
-# CuPy and torch say nothing and return inf or NaN.
-quiet = np.errstate(all="ignore")
 
 # Categories of dtypes, in rising order: the higher one decides the result (as in torch).
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "V": 2}

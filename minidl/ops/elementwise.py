@@ -23,7 +23,6 @@ from .common import (
     check_broadcast,
     masked,
     operands,
-    quiet,
     sum_to,
 )
 
@@ -53,7 +52,6 @@ __all__ = [
 class Exp(Function):
     """y = e^x.    d/dx = y"""
 
-    @quiet
     def forward(self, x: Any) -> Any:
         y = of(x).xp.exp(x)
         self.save_for_backward(y)
@@ -67,7 +65,6 @@ class Exp(Function):
 class Expm1(Function):
     """y = e^x - 1, exact for small x.    d/dx = y + 1"""
 
-    @quiet
     def forward(self, x: Any) -> Any:
         y = of(x).xp.expm1(x)
         self.save_for_backward(y)
@@ -81,7 +78,6 @@ class Expm1(Function):
 class Log(Function):
     """log(x) to the base e.    d/dx = 1 / x"""
 
-    @quiet
     def forward(self, x: Any) -> Any:
         self.save_for_backward(x)
         return of(x).xp.log(x)
@@ -94,7 +90,6 @@ class Log(Function):
 class Log2(Function):
     """log(x) to the base 2.    d/dx = 1 / (x log 2)"""
 
-    @quiet
     def forward(self, x: Any) -> Any:
         self.save_for_backward(x)
         return of(x).xp.log2(x)
@@ -107,7 +102,6 @@ class Log2(Function):
 class Log10(Function):
     """log(x) to the base 10.    d/dx = 1 / (x log 10)"""
 
-    @quiet
     def forward(self, x: Any) -> Any:
         self.save_for_backward(x)
         return of(x).xp.log10(x)
@@ -120,7 +114,6 @@ class Log10(Function):
 class Log1p(Function):
     """log(1 + x), exact for small x.    d/dx = 1 / (1 + x)"""
 
-    @quiet
     def forward(self, x: Any) -> Any:
         self.save_for_backward(x)
         return of(x).xp.log1p(x)
@@ -133,7 +126,6 @@ class Log1p(Function):
 class Sqrt(Function):
     """y = x^(1/2).    d/dx = 1 / (2 y), infinite at 0"""
 
-    @quiet
     def forward(self, x: Any) -> Any:
         y = of(x).xp.sqrt(x)
         self.save_for_backward(y)
@@ -147,7 +139,6 @@ class Sqrt(Function):
 class Rsqrt(Function):
     """y = x^(-1/2).    d/dx = -y^3 / 2"""
 
-    @quiet
     def forward(self, x: Any) -> Any:
         xp = of(x).xp
         y = xp.reciprocal(xp.sqrt(x))
@@ -174,7 +165,6 @@ class Abs(Function):
 class Sin(Function):
     """sin(x).    d/dx = cos(x)"""
 
-    @quiet
     def forward(self, x: Any) -> Any:
         self.save_for_backward(x)
         return of(x).xp.sin(x)
@@ -187,7 +177,6 @@ class Sin(Function):
 class Cos(Function):
     """cos(x).    d/dx = -sin(x)"""
 
-    @quiet
     def forward(self, x: Any) -> Any:
         self.save_for_backward(x)
         return of(x).xp.cos(x)
@@ -200,7 +189,6 @@ class Cos(Function):
 class Tan(Function):
     """y = tan(x).    d/dx = 1 + y^2"""
 
-    @quiet
     def forward(self, x: Any) -> Any:
         y = of(x).xp.tan(x)
         self.save_for_backward(y)
@@ -227,7 +215,6 @@ class Tanh(Function):
 class Sigmoid(Function):
     """y = 1 / (1 + e^-x).    d/dx = y (1 - y)"""
 
-    @quiet
     def forward(self, x: Any) -> Any:
         y = of(x).sigmoid(x)
         self.save_for_backward(y)
@@ -241,11 +228,9 @@ class Sigmoid(Function):
 class LogSigmoid(Function):
     """log(1 / (1 + e^-x)) = min(x, 0) - log(1 + e^-|x|).    d/dx = 1 / (1 + e^x)"""
 
-    @quiet
     def forward(self, x: Any) -> Any:
         self.save_for_backward(x)
-        xp = of(x).xp
-        return xp.minimum(x, 0) - xp.log1p(xp.exp(-xp.abs(x)))
+        return -of(x).softplus(-x)
 
     def backward(self, grad: Tensor) -> Any:
         (x,) = self.saved_tensors
@@ -255,7 +240,6 @@ class LogSigmoid(Function):
 class Erf(Function):
     """2 / sqrt(pi) times the integral of e^(-t^2) from 0 to x.    d/dx = 2 / sqrt(pi) e^(-x^2)"""
 
-    @quiet
     def forward(self, x: Any) -> Any:
         self.save_for_backward(x)
         return of(x).erf(x)
@@ -309,8 +293,11 @@ class ClampTensor(Function):
         elif high is None:
             masks = [x >= low, x < low, None]
         else:
-            ordered = low < high
-            masks = [(x >= low) & (x <= high), (x < low) & ordered, (x > high) | ~ordered]
+            masks = [
+                (x >= low) & (x <= high),
+                (x < low) & (low < high),
+                (x > high) | (low > high),
+            ]
         return tuple(
             sum_to(masked(grad, mask), t.shape) if need else None
             for t, mask, need in zip(tensors, masks, self.needs_input_grad, strict=True)

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import Function, Tensor
+from ..autograd import Function, Tensor, wrap
 from ..autograd.modes import mode
 from ..backend import of
 from .common import astype, broadcast_to, check_dim, sum_to
@@ -286,7 +286,7 @@ def _is_mask(part: Any) -> bool:
 def _true_places(mask: Tensor) -> list[Tensor]:
     """The indices of the true elements, one tensor for each dimension (waits for a GPU)."""
     array = mask.data.reshape(mask.shape or (1,))
-    return [Tensor(i) for i in of(array).xp.nonzero(array)]
+    return [wrap(i) for i in of(array).xp.nonzero(array)]
 
 
 # -- x[key] ---------------------------------------------------------------------------------------
@@ -510,7 +510,7 @@ def _grid(op: str, input: Tensor, dim: int, index: Tensor) -> list[Tensor]:
     for d, n in enumerate(index.shape):
         along_d = [1] * index.ndim
         along_d[d] = n
-        key.append(index if d == dim else Tensor(backend.xp.arange(n).reshape(along_d)))
+        key.append(index if d == dim else wrap(backend.xp.arange(n).reshape(along_d)))
     return key
 
 
@@ -633,7 +633,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     backend = of(tensor.data)
     backend.check_index("one_hot", tensor.data, num_classes, tensor.ndim, negative=False)
     classes = backend.xp.arange(num_classes)
-    return Tensor((tensor.data[..., None] == classes).astype(np.int64))
+    return wrap((tensor.data[..., None] == classes).astype(np.int64))
 
 
 def _check_integers(op: str, index: Any) -> None:

@@ -94,22 +94,21 @@ def in_place(method: str) -> Callable[..., Tensor]:
 def _arithmetic(self: Tensor, method: str, ufunc: str, other: Any) -> Tensor:
     """self = self (+ - * /) other, in self's memory where no gradient flows."""
     name = f"{method}_"
-    if not isinstance(other, (bool, int, float)):
+    if isinstance(other, np.generic):
+        other = other.item()
+    number = isinstance(other, (bool, int, float))
+    if not number:
         other = as_tensor(other, self)
     if _recorded(self, other):
-        result = getattr(self, method)(other)
-        _fitting(name, self, result.shape, result.dtype)
-        return self.adopt(astype(result, self.dtype))
-    operand = other.data if isinstance(other, Tensor) else np.asarray(other)
-    check_broadcast(name, self.data, operand)
-    dtype = operand.dtype
+        return become(name, self, lambda x: getattr(x, method)(other), other)
+    operand = other if number else other.data
+    dtype = np.result_type(operand) if number else operand.dtype
     if ufunc == "true_divide" and dtype.kind in "biu":
         dtype = DEFAULT_FLOAT
-    _fitting(name, self, np.broadcast_shapes(self.shape, operand.shape), dtype)
+    check_broadcast(name, self.data, operand)
+    _fitting(name, self, np.broadcast_shapes(self.shape, np.shape(operand)), dtype)
     check_writable(self, name)
-    if not isinstance(other, Tensor):
-        operand = other  # a Python number leaves the dtype of the computation alone
-    elif other._version is self._version and other is not self:
+    if not number and other._version is self._version and other is not self:
         operand = operand.copy()  # another view of the memory that is written to
     getattr(of(self.data).xp, ufunc)(self.data, operand, out=self.data, casting="unsafe")
     self.bump_version()

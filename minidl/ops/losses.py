@@ -52,6 +52,9 @@ __all__ = [
 ]
 
 
+IGNORE_NOTHING = -(2**63)  # an ignore_index that no target has
+
+
 def _check_reduction(op: str, reduction: str) -> None:
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{op}: reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
@@ -301,10 +304,12 @@ def _rows(
             f"{op}: target {target.shape} does not fit input {input.shape}; expected classes of "
             f"shape {expected}"
         )
+    if classes == 0:
+        raise ValueError(f"{op}: input {input.shape} has no classes")
     length = math.prod(positions)
     of(input.data).check_classes(op, target.data, classes, ignore_index)
     x = reshape(input, (n, classes, length))
-    return x, reshape(target, (n, length)), expected
+    return x, reshape(astype(target, np.int64), (n, length)), expected
 
 
 class PickClass(Function):
@@ -407,18 +412,17 @@ def multi_margin_loss(
     if input.ndim not in (1, 2):
         raise ValueError(f"{op}: input must be (N, C) or (C,), got {input.shape}")
     _check_weight(op, input, weight)
-    never = -1  # no target is ignored: -1 is out of bounds like any other
-    x, labels, shape = _rows(op, input, target, never)
-    if not input.data.size:
-        return _reduce(sum(reshape(input, (x.shape[0], -1)), 1), reduction)
+    x, labels, shape = _rows(op, input, target, IGNORE_NOTHING)
     backend, classes = of(x.data), x.shape[1]
-    at_target = unsqueeze(PickClass.apply(x, labels, ignore_index=never), 1)
+    at_target = unsqueeze(PickClass.apply(x, labels, ignore_index=IGNORE_NOTHING), 1)
     gap = clamp(add(sub(x, at_target), margin), min=0)
     others = labels.data[:, None] != backend.xp.arange(classes)[:, None]
     gap = masked(gap if p == 1 else square(gap), others)
     loss = div(sum(gap, (1, 2)), classes)
     if weight is not None:
-        mass = backend.cross_entropy_mass(labels.data, weight.data, never, 0.0, classes, x.dtype)
+        mass = backend.cross_entropy_mass(
+            labels.data, weight.data, IGNORE_NOTHING, 0.0, classes, x.dtype
+        )
         loss = mul(loss, wrap(mass[:, 0]))
     return _reduce(reshape(loss, shape), reduction)
 

@@ -24,7 +24,7 @@ from ..backend import of
 from ..backend.plain.norm import wide_dtype
 from .activation import relu
 from .arithmetic import div, mul, neg, pow
-from .common import as_float, astype, broadcast_to, check_dim, masked
+from .common import as_float, astype, broadcast_to, check_dim, masked, quiet
 from .elementwise import abs, clamp, rsqrt, sqrt
 from .reduction import amax, sum
 from .shape import reshape
@@ -102,6 +102,7 @@ class BatchNorm(Function):
     x is (N, C, L); weight and bias are (C,) or None. The gradient is `BatchNormGrad`.
     """
 
+    @quiet
     def forward(
         self,
         x: Any,
@@ -332,7 +333,7 @@ def _with_running_statistics(
 ) -> Tensor:
     """Batch normalisation by constants: one scale and one shift for each channel."""
     wide = wide_dtype(x.dtype)
-    invstd = wrap(1 / of(x.data).xp.sqrt(var.data.astype(wide) + eps))
+    invstd = rsqrt(wrap(var.data.astype(wide)) + eps)
     scale = invstd if weight is None else mul(weight, invstd)
     shift = neg(mul(scale, wrap(mean.data.astype(wide))))
     return ChannelAffine.apply(x, scale, shift if bias is None else shift + bias)

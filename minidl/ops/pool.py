@@ -472,7 +472,7 @@ def _max_unpool(
     if min(sizes) < 1:
         raise ValueError(f"{op}: output would be {tuple(sizes)} for input {x.shape}")
     backend, size = of(indices.data), math.prod(sizes)
-    flat = as_planes(indices.data, dims).reshape(math.prod(x.shape[:-dims]), -1 if x.numel() else 0)
+    flat = indices.data.reshape(math.prod(x.shape[:-dims]), math.prod(x.shape[-dims:]))
     try:
         backend.check_index(op, flat, size, 1, False)
     except IndexError as error:
@@ -534,6 +534,7 @@ def _spread_map(n: int, kernel: int, nails: bool) -> AxisMap:
 
 
 def _checked(op: str, input: Any, dims: int) -> Tensor:
+    """`input` as a tensor (N, C, H, W), (C, H, W) or with one axis less, with something in it."""
     x = as_tensor(input)
     axes = ("L",) if dims == 1 else ("H", "W")
     if x.ndim not in (dims + 1, dims + 2):
@@ -541,7 +542,7 @@ def _checked(op: str, input: Any, dims: int) -> Tensor:
             f"{op}: input must be (N, C, {', '.join(axes)}) or (C, {', '.join(axes)}), got "
             f"{x.ndim} dimensions {x.shape}"
         )
-    if 0 in x.shape[-dims:] or (x.ndim == dims + 1 and 0 in x.shape):
+    if 0 in x.shape[-dims - 1 :]:
         raise ValueError(f"{op}: only the batch may be empty, got input {x.shape}")
     return x
 

@@ -75,7 +75,6 @@ def spread(x: Tensor, shape: tuple[int, ...], axes: tuple[int, ...], keepdim: bo
 class Mean(Function):
     """The sum over some axes, divided by the number of elements summed.    d/dx = 1 / n"""
 
-    @quiet
     def forward(self, x: Any, axes: tuple[int, ...], keepdim: bool) -> Any:
         self.shape, self.axes, self.keepdim = x.shape, axes, keepdim
         self.count = _count(x.shape, axes)
@@ -88,7 +87,6 @@ class Mean(Function):
 class Var(Function):
     """s^2 = sum (x - mean)^2 / (n - correction).    d/dx = 2 (x - mean) / (n - correction)"""
 
-    @quiet
     def forward(self, x: Any, axes: tuple[int, ...], correction: float, keepdim: bool) -> Any:
         self.axes, self.keepdim = axes, keepdim
         self.freedom = _count(x.shape, axes) - correction
@@ -105,7 +103,6 @@ class Var(Function):
 class Std(Function):
     """s, the root of Var.    d/dx = (x - mean) / (s (n - correction)), and 0 where s = 0"""
 
-    @quiet
     def forward(self, x: Any, axes: tuple[int, ...], correction: float, keepdim: bool) -> Any:
         self.axes, self.keepdim = axes, keepdim
         self.freedom = _count(x.shape, axes) - correction
@@ -147,7 +144,6 @@ class Extreme(Function):
 class LogSumExp(Function):
     """y = log sum e^x over some axes, without overflow.    d/dx = e^(x - y), the softmax"""
 
-    @quiet
     def forward(self, x: Any, axes: tuple[int, ...], keepdim: bool) -> Any:
         self.axes, self.keepdim = axes, keepdim
         xp = of(x).xp
@@ -174,7 +170,6 @@ class Norm(Function):
     p is finite and not 0.
     """
 
-    @quiet
     def forward(self, x: Any, p: float, axes: tuple[int, ...], keepdim: bool) -> Any:
         self.p, self.axes, self.keepdim = p, axes, keepdim
         kernels, wide = of(x), _wide(x)

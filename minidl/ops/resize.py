@@ -23,7 +23,7 @@ import numpy as np
 from ..autograd import Function, Tensor
 from ..backend import of
 from ..backend.axis_map import AxisMap
-from .common import as_float, as_tensor
+from .common import as_float, as_tensor, quiet
 
 __all__ = ["interpolate", "upsample"]
 
@@ -37,11 +37,17 @@ MODES = {
 class Resample(Function):
     """Y = A_y X A_x^T for every plane X; one matrix for each trailing axis.    dX = A_y^T dY A_x"""
 
+    @quiet
     def forward(self, x: Any, maps: tuple[AxisMap | None, ...]) -> Any:
         self.maps = maps
+        kept, resized = x.shape[: -len(maps)], x.shape[-len(maps) :]
+        sizes = [
+            n if map is None else map.output_size for n, map in zip(resized, maps, strict=True)
+        ]
+        if 0 in (*sizes, x.size):
+            return of(x).xp.zeros((*kept, *sizes), x.dtype)
         down, across = maps if len(maps) == 2 else (None, maps[0])
-        y = of(x).resample(as_planes(x, len(maps)), (down, across))
-        return y.reshape(x.shape[: -len(maps)] + y.shape[-len(maps) :])
+        return of(x).resample(as_planes(x, len(maps)), (down, across)).reshape(*kept, *sizes)
 
     def backward(self, grad: Tensor) -> Any:
         return resample(grad, tuple(None if map is None else map.T for map in self.maps))

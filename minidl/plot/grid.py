@@ -36,9 +36,9 @@ def image_grid(
     """
     from matplotlib.figure import Figure
 
-    images = _as_pictures(images)
-    columns = max(1, min(columns, len(images)))
-    rows = -(-len(images) // columns)
+    count = len(_as_pictures(images))
+    columns = max(1, min(columns, count))
+    rows = -(-count // columns)
     figure = Figure(
         figsize=(1.2 * columns, (1.4 if captions else 1.2) * rows), layout="constrained"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -44,10 +45,12 @@ def report(
         )
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12.5, 6.6), layout="constrained")
+    figure: Any = Figure(figsize=(12.5, 6.6), layout="constrained")
     figure.suptitle(title)
     left, right = figure.subfigures(1, 2, width_ratios=(1, 2.3))
-    draw_curves(left.subplots(2, 1, sharex=True), history)
+    panels = left.subplots(2, 1, sharex=True)
+    draw_curves(panels, history)
+    panels[0].set_xlabel("")
 
     wrong = np.flatnonzero(labels != answers)
     shown = wrong[: COLUMNS * ROWS]
@@ -67,7 +70,7 @@ def report(
     )
     below.suptitle(f"{number} mistakes on {len(images):,} test images", fontsize=10)
     if len(shown):
-        captions = [f"{classes[answers[i]]}, is {classes[labels[i]]}" for i in shown]
+        captions = [f"{classes[answers[i]]} (is {classes[labels[i]]})" for i in shown]
         draw_grid(below, images[shown], captions, COLUMNS, rows=ROWS, marked=[True] * len(shown))
     with replace_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)

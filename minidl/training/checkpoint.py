@@ -9,7 +9,7 @@ from typing import Any
 
 from ..backend import random
 from ..io import load, remove_leftovers, save
-from .nonfinite import first_nonfinite
+from .nonfinite import HINT, first_nonfinite
 
 __all__ = ["FILE", "Checkpoint", "load_weights"]
 
@@ -55,8 +55,7 @@ class Checkpoint:
             bad = first_nonfinite(state["model"])
             if bad is not None:
                 raise FloatingPointError(
-                    f"{bad} is not finite, so {self.path} was left as it was before; "
-                    "fit(watch=True) looks at every step and names the operation"
+                    f"{bad} is not finite, so {self.path} was left as it was before; {HINT}"
                 )
             save(state, self.path)
         self._saved = time.monotonic()

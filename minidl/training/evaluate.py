@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from ..autograd import Tensor, no_grad
+from ..backend import of, quiet
 
 __all__ = ["Metrics", "Sums", "evaluate"]
 
@@ -69,22 +70,29 @@ class Sums:
 
     def reset(self) -> None:
         """Begin anew, the clock included."""
-        self.totals: dict[str, Any] = dict.fromkeys(self.names, 0.0)
+        self._totals: dict[str, Any] = dict.fromkeys(self.names, 0.0)
         self.count = 0
         self._began = time.monotonic()
 
+    @quiet
     def add(self, count: int, values: Mapping[str, Tensor]) -> None:
         """Take in the averages of `count` samples."""
         for name, value in values.items():
-            self.totals[name] = self.totals[name] + value.data.astype("float64") * float(count)
+            self._totals[name] = self._totals[name] + value.data.astype("float64") * float(count)
         self.count += count
+
+    @property
+    def totals(self) -> dict[str, float]:
+        """name -> sum over all samples so far; waits for the device."""
+        return {
+            name: float(total if isinstance(total, float) else of(total).to_host(total))
+            for name, total in self._totals.items()
+        }
 
     def means(self) -> dict[str, float]:
         """name -> average over all samples so far; waits for the device."""
-        return {
-            name: float(total) / self.count if self.count else math.nan
-            for name, total in self.totals.items()
-        }
+        count = self.count or math.nan
+        return {name: total / count for name, total in self.totals.items()}
 
     @property
     def seconds(self) -> float:
@@ -92,9 +100,11 @@ class Sums:
         return time.monotonic() - self._began
 
     def state_dict(self) -> dict[str, Any]:
-        totals = {name: float(total) for name, total in self.totals.items()}
-        return {"totals": totals, "count": self.count, "seconds": self.seconds}
+        return {"totals": self.totals, "count": self.count, "seconds": self.seconds}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.totals, self.count = dict(state["totals"]), int(state["count"])
+        if set(state["totals"]) != set(self.names):
+            saved, mine = ", ".join(state["totals"]), ", ".join(self.names)
+            raise ValueError(f"the sums are of {saved}; this run has {mine}")
+        self._totals, self.count = dict(state["totals"]), int(state["count"])
         self._began = time.monotonic() - float(state["seconds"])

@@ -21,7 +21,7 @@ from .checkpoint import Checkpoint
 from .evaluate import Metrics, evaluate
 from .interrupt import finish_step_on_interrupt
 from .log import Log, write_log
-from .nonfinite import require_finite
+from .nonfinite import HINT, require_finite
 from .progress import Bar
 
 __all__ = ["fit"]
@@ -84,9 +84,8 @@ def fit(
     device = device or next(iter(model.parameters())).device
     watch = str(device) == "cpu" if watch is None else watch
     log = Log(["loss", *metrics])
-    checkpoint = Checkpoint(
-        run, model=model, optimizer=optimizer, scheduler=scheduler, ema=ema, train=train, log=log
-    )
+    parts = {"optimizer": optimizer, "scheduler": scheduler, "ema": ema, "log": log}
+    checkpoint = Checkpoint(run, model, train=train, test=test, **parts)
     if resume:
         checkpoint.restore()
 
@@ -125,7 +124,7 @@ def fit(
             row: dict[str, float] = {"epoch": epoch + 1, "lr": optimizer.param_groups[0]["lr"]}
             row |= {f"train_{name}": value for name, value in log.sums.means().items()}
             if not math.isfinite(row["train_loss"]):
-                raise FloatingPointError(f"the loss of epoch {epoch + 1} is {row['train_loss']}")
+                raise FloatingPointError(f"the loss is {row['train_loss']} in this epoch; {HINT}")
             seconds = log.sums.seconds
             if test is not None:
                 means = evaluate(model, test, criterion, metrics, device=device, ema=ema)

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..autograd import Tensor, detect_anomaly
-from ..backend import of, random
+from ..backend import of, quiet, random
 
-__all__ = ["first_nonfinite", "require_finite"]
+__all__ = ["HINT", "first_nonfinite", "require_finite"]
+
+HINT = "watch=True (on the command line --watch) looks at every step and names the operation"
 
 
 def require_finite(
@@ -40,8 +42,7 @@ def require_finite(
     bad = first_nonfinite(model.state_dict())
     if bad is not None:
         raise FloatingPointError(
-            f"{what}: {bad} is not finite already, so that began in an earlier step; "
-            "fit(watch=True) looks at every step and names the operation"
+            f"{what}: {bad} is not finite already, so that began in an earlier step; {HINT}"
         )
     random.set_state(before)  # the same dropout masks
     model.zero_grad()
@@ -56,14 +57,16 @@ def require_finite(
     raise FloatingPointError(f"{what}, but finite when the step is repeated")
 
 
+@quiet
 def first_nonfinite(tensors: Mapping[str, Tensor | None]) -> str | None:
     """The name of the first tensor that holds NaN or infinity. Waits for the device."""
     for name, tensor in tensors.items():
         if tensor is None or not tensor.is_floating_point():
             continue
+        backend = of(tensor.data)
         # The sum is one fast pass; finite numbers may have an infinite sum, so then look closer.
-        if math.isfinite(float(tensor.data.sum())):
+        if math.isfinite(backend.to_host(tensor.data.sum())):
             continue
-        if not bool(of(tensor.data).xp.isfinite(tensor.data).all()):
+        if not backend.to_host(backend.xp.isfinite(tensor.data).all()):
             return name
     return None

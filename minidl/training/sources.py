@@ -45,7 +45,11 @@ class Source:
             ConnectionError: the download failed.
             ValueError: a file is damaged.
         """
-        return self.reader(root or os.environ.get("MINIDL_DATA", "data"), train, download)
+        try:
+            return self.reader(root or os.environ.get("MINIDL_DATA", "data"), train, download)
+        except FileNotFoundError as error:  # it speaks to a programmer
+            text = str(error).replace("pass download=True", "--download fetches it")
+            raise FileNotFoundError(text) from None
 
 
 def _read_cifar10(root: str, train: bool, download: bool) -> CIFAR10:

@@ -1,6 +1,10 @@
 """Saving and loading: what goes in comes out, and damage is reported."""
 
+import errno
+import json
 import os
+import signal
+import sys
 
 import numpy as np
 import pytest
@@ -105,17 +109,55 @@ def test_what_cannot_be_stored_is_named_with_its_place(tmp_path):
     assert not os.listdir(tmp_path)
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    import safetensors.numpy
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits on the size of files")
+@pytest.mark.parametrize("limit", [0, 100, 3000, 50_000])
+def test_a_disk_that_becomes_full_is_an_error_that_names_the_file(tmp_path, limit):
+    """The system's limit on the size of a file stands in for a disk of that size."""
+    import resource
 
     path = tmp_path / "f.safetensors"
     save({"x": md.tensor([1.0])}, path)
-
-    def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(safetensors.numpy, "save_file", full)
-    with pytest.raises(OSError, match="No space"):
-        save({"x": md.tensor([2.0])}, path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"f\.safetensors") as caught:
+            save({"x": md.Tensor(np.ones(100_000, np.float32))}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert caught.value.errno == errno.EFBIG
     assert load(path)["x"].item() == 1.0
     assert os.listdir(tmp_path) == ["f.safetensors"]
+
+
+def write_by_hand(path, entries):
+    """A safetensors file of arrays whose dtype is called something else: see the format's page."""
+    header, content = {}, b""
+    for name, kind, array in entries:
+        place = [len(content), len(content) + array.nbytes]
+        header[name] = {"dtype": kind, "shape": array.shape, "data_offsets": place}
+        content += array.tobytes()
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content)
+
+
+def test_bfloat16_files_are_read_as_float32(tmp_path):
+    path = tmp_path / "b.safetensors"
+    values = np.array([[1.0, -2.5], [np.inf, 3.0e38]], np.float32)  # 3.0e38 is rounded below
+    upper = (values.view(np.uint32) >> 16).astype("<u2")
+    ones = np.ones(3, np.float32)
+    write_by_hand(path, [("x", "F32", ones), ("w", "BF16", upper)])
+    assert np.array_equal(load(path)["x"].data, ones)
+    back = load(path)["w"]
+    assert back.dtype == np.float32
+    expected = (upper.astype(np.uint32) << 16).view(np.float32)
+    assert np.array_equal(back.data, expected)
+    assert back.data[0, 1] == -2.5
+
+
+def test_a_dtype_that_numpy_lacks_is_named(tmp_path):
+    path = tmp_path / "e.safetensors"
+    write_by_hand(path, [("w", "F8_E4M3", np.zeros(2, np.uint8))])
+    with pytest.raises(ValueError, match=r"w in .*e\.safetensors is F8_E4M3, which NumPy lacks"):
+        load(path)

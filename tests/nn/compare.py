@@ -1,4 +1,4 @@
-"""A layer beside torch's: text, names of the state, initial shapes, values, gradients, state after."""
+"""A layer beside torch's: text, names and shapes of the state, values, gradients, state after."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def as_list(x):
     return list(x) if isinstance(x, (tuple, list)) else [x]
 
 
-def compare(name, args, kwargs, inputs, *, modes=("train", "eval"), same_text=True, extra=()):
+def compare(
+    name, args, kwargs, inputs, *, modes=("train", "eval"), wrt=(0, 1, 2), extra=(), rtol=None
+):
     """Compare `nn.<name>(*args, **kwargs)` with torch's.
 
     Args:
@@ -43,23 +45,22 @@ def compare(name, args, kwargs, inputs, *, modes=("train", "eval"), same_text=Tr
         args, kwargs: of its constructor; tensors are given as NumPy arrays.
         inputs: a shape, or a function from rng to a list of NumPy arrays (integers stay constant).
         modes: the modes it is run in, one after the other.
-        same_text: whether repr must be equal, too.
+        wrt: numbers of the inputs that gradients are compared of, if they are floats.
         extra: further arguments of the call that are no tensors.
+        rtol: dtype -> error allowed, where TOLERANCE is too tight.
     """
     torch = pytest.importorskip("torch", reason="needs torch: pip install minidl[reference]")
 
-    def tensor_arguments(make):
-        wrapped = {k: make(v) if isinstance(v, np.ndarray) else v for k, v in kwargs.items()}
-        return [make(a) if isinstance(a, np.ndarray) else a for a in args], wrapped
+    def build(library, tensor, dtype):
+        def cast(v):
+            return tensor(v.astype(dtype)) if isinstance(v, np.ndarray) else v
 
-    for dtype, rtol in TOLERANCE.items():
+        return getattr(library, name)(*map(cast, args), **{k: cast(v) for k, v in kwargs.items()})
+
+    for dtype, tolerance in {**TOLERANCE, **(rtol or {})}.items():
         rng = np.random.default_rng(0)
-        a, k = tensor_arguments(lambda v: Tensor(v.astype(dtype)))
-        ours = getattr(nn, name)(*a, **k)
-        a, k = tensor_arguments(lambda v: torch.tensor(v.astype(dtype)))
-        theirs = getattr(torch.nn, name)(*a, **k)
-        if same_text:
-            assert repr(ours) == repr(theirs)
+        ours, theirs = build(nn, Tensor, dtype), build(torch.nn, torch.tensor, dtype)
+        assert repr(ours) == repr(theirs)
         if dtype == np.float64:
             ours.double()
             theirs.double()
@@ -76,13 +77,14 @@ def compare(name, args, kwargs, inputs, *, modes=("train", "eval"), same_text=Tr
             theirs.train(mode == "train")
             arrays = inputs(rng) if callable(inputs) else [rng.normal(size=inputs)]
             arrays = [v.astype(dtype) if v.dtype.kind == "f" else v for v in arrays]
-            xs = [Tensor(v.copy(), requires_grad=v.dtype.kind == "f") for v in arrays]
-            ts = [torch.tensor(v, requires_grad=v.dtype.kind == "f") for v in arrays]
+            needs = [v.dtype.kind == "f" and i in wrt for i, v in enumerate(arrays)]
+            xs = [Tensor(v.copy(), requires_grad=n) for v, n in zip(arrays, needs, strict=True)]
+            ts = [torch.tensor(v, requires_grad=n) for v, n in zip(arrays, needs, strict=True)]
             ys, us = as_list(ours(*xs, *extra)), as_list(theirs(*ts, *extra))
             assert len(ys) == len(us)
             loss, twin = None, None
             for y, u in zip(ys, us, strict=True):
-                assert_close(y.detach().numpy(), u.detach().numpy(), rtol, f"{mode}: output")
+                assert_close(y.detach().numpy(), u.detach().numpy(), tolerance, f"{mode}: output")
                 if y.requires_grad:
                     weights = rng.normal(size=y.shape).astype(dtype)
                     part, twin_part = (y * Tensor(weights)).sum(), (u * torch.tensor(weights)).sum()
@@ -94,11 +96,11 @@ def compare(name, args, kwargs, inputs, *, modes=("train", "eval"), same_text=Tr
             twin.backward()
             for i, (x, t) in enumerate(zip(xs, ts, strict=True)):
                 if t.requires_grad:
-                    assert_close(x.grad.numpy(), t.grad.numpy(), rtol, f"{mode}: input {i}")
+                    assert_close(x.grad.numpy(), t.grad.numpy(), tolerance, f"{mode}: input {i}")
             grads = dict(ours.named_parameters())
             for path, p in theirs.named_parameters():
                 what = f"{mode}: gradient of {path}"
-                assert_close(grads[path].grad.numpy(), p.grad.numpy(), rtol, what)
+                assert_close(grads[path].grad.numpy(), p.grad.numpy(), tolerance, what)
             for path, x in ours.state_dict().items():
                 what = f"{mode}: {path} afterwards"
-                assert_close(x.numpy(), theirs.state_dict()[path].numpy(), rtol, what)
+                assert_close(x.numpy(), theirs.state_dict()[path].numpy(), tolerance, what)

@@ -40,11 +40,13 @@ LAYERS = [
 
 @pytest.mark.parametrize(("name", "kwargs"), LAYERS)
 def test_activations_are_torchs(name, kwargs):
-    compare(name, (), kwargs, (3, 4, 2, 5))
+    # torch's gradient of hardsigmoid has float32's 1/6 in it, whatever the dtype
+    rtol = {np.float64: 1e-7} if name == "Hardsigmoid" else None
+    compare(name, (), kwargs, (3, 4, 2, 5), rtol=rtol)
 
 
 @pytest.mark.parametrize(
-    "name", ["ReLU", "ReLU6", "SiLU", "ELU", "LeakyReLU", "Hardtanh", "Hardswish"]
+    "name", ["ReLU", "ReLU6", "SiLU", "Mish", "SELU", "ELU", "LeakyReLU", "Hardtanh", "Hardswish"]
 )
 def test_activations_in_place_say_so_and_compute_the_same(name):
     torch = pytest.importorskip("torch", reason="needs torch: pip install minidl[reference]")

@@ -23,6 +23,7 @@ FORWARD = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")  # torch's
 @pytest.mark.parametrize(("args", "kwargs"), FORWARD)
 def test_conv2d_is_torchs(args, kwargs):
     compare("Conv2d", args, kwargs, (2, args[0], 8, 7))
@@ -86,7 +87,7 @@ def test_initial_values_are_torchs_in_distribution(make):
 
 
 def test_impossible_layers_are_refused():
-    with pytest.raises(ValueError, match="Conv2d: 3 input and 4 output channels .* 2 groups"):
+    with pytest.raises(ValueError, match=r"Conv2d: 3 input and 4 output channels .* 2 groups"):
         nn.Conv2d(3, 4, 3, groups=2)
     with pytest.raises(ValueError, match="'same' or 'valid', not 'full'"):
         nn.Conv2d(3, 4, 3, padding="full")

@@ -14,6 +14,7 @@ OPTIONS = [
     {"momentum": None},
     {"affine": False},
     {"track_running_stats": False},
+    {"bias": False},
 ]
 
 
@@ -44,6 +45,7 @@ def test_layer_norm_is_torchs():
 def test_group_norm_is_torchs():
     compare("GroupNorm", (2, 6), {}, (2, 6, 3, 4))
     compare("GroupNorm", (1, 6), {"affine": False}, (2, 6, 5))
+    compare("GroupNorm", (3, 6), {"bias": False}, (2, 6, 5))
     with pytest.raises(ValueError, match="6 channels cannot be divided into 4 groups"):
         nn.GroupNorm(4, 6)
 
@@ -70,7 +72,7 @@ def test_a_state_without_the_number_of_batches_loads_as_in_torch():
     norm.load_state_dict(state)
     assert norm.num_batches_tracked.item() == 7
     del state["running_mean"]
-    with pytest.raises(RuntimeError, match="missing in the state .1.: running_mean"):
+    with pytest.raises(RuntimeError, match=r"missing in the state \(1\): running_mean"):
         norm.load_state_dict(state)
 
 

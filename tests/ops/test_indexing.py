@@ -415,3 +415,12 @@ def test_index_arrays_of_the_host_are_brought_to_the_device_of_the_tensor():
     assert y.tolist() == [1.0, 5.0]
     x[[0, 1]] = np.array([7.0, 8.0])
     assert x[:2].tolist() == [7.0, 8.0]
+
+
+def test_what_an_index_makes_lies_where_the_tensor_lies_not_on_the_default_device():
+    x = md.tensor(np.arange(6.0).reshape(2, 3))
+    with md.use("strict"):
+        assert x[x > 3.0].tolist() == [4.0, 5.0]
+        assert x.gather(0, md.tensor([[1, 0, 1]], device="cpu")).device == "cpu"
+        assert indexing.one_hot(md.tensor([1, 0], device="cpu")).device == "cpu"
+        assert x[[1]].device == x[True].device == "cpu"

@@ -8,7 +8,7 @@ import pytest
 import minidl as md
 from minidl.ops import TENSOR, inplace
 
-FLOAT = np.array([[0.5, -1.5, 2.0], [1.0, 0.25, -3.0]])
+FLOAT = np.array([[0.7, -1.3, 2.1], [1.2, 0.3, -3.1]])  # away from the kinks of what follows
 
 
 def leaf():
@@ -18,10 +18,10 @@ def leaf():
 CHANGES = {
     "add_": lambda x: x.add_(2.0),
     "add_ with alpha": lambda x: x.add_(md.tensor([1.0, 2.0, 3.0]), alpha=-0.5),
-    "sub_": lambda x: x.sub_(x.detach() * 0.5, alpha=2),
+    "sub_": lambda x: x.sub_(md.tensor(FLOAT * 0.5), alpha=2),
     "mul_": lambda x: x.mul_(md.tensor(FLOAT + 4)),
     "div_": lambda x: x.div_(md.tensor(FLOAT + 4)),
-    "div_ rounded": lambda x: x.div_(0.4, rounding_mode="floor"),
+    "div_ rounded": lambda x: x.div_(0.47, rounding_mode="floor"),
     "clamp_": lambda x: x.clamp_(-1.0, 1.0),
     "zero_": lambda x: x.zero_(),
     "fill_": lambda x: x.fill_(3.0),
@@ -64,7 +64,6 @@ def test_recorded_the_old_memory_stays_and_gradients_are_those_of_the_ordinary_o
     def function(x):
         return change(x * 1.0)
 
-    # Half steps, and sums of a constant, have gradients too; floor and clamp are flat or linear here.
     assert md.autograd.gradcheck(function, [leaf()])
 
 
@@ -123,7 +122,7 @@ def test_what_an_earlier_operation_saved_is_reported_when_memory_was_changed():
     z = y * y
     with md.no_grad():
         y += 100.0
-    with pytest.raises(RuntimeError, match="Mul: .*changed in place"):
+    with pytest.raises(RuntimeError, match=r"Mul: .*changed in place"):
         z.backward(md.tensor(np.ones((2, 3))))
 
 
@@ -173,7 +172,7 @@ def test_augmented_assignment_to_a_part_of_plain_memory():
 )
 def test_recorded_changes_of_views_are_refused(view):
     y = view(leaf() * 1.0)
-    with pytest.raises(RuntimeError, match="made by .* cannot be changed in place"):
+    with pytest.raises(RuntimeError, match=r"made by .* cannot be changed in place"):
         y += 1.0
     with pytest.raises(RuntimeError, match="made by"):
         y.zero_()
@@ -193,7 +192,7 @@ def test_expanded_memory_is_not_written_to():
 
 def test_results_that_do_not_fit_are_refused():
     n, x, b = md.tensor([1, 2]), md.tensor([1.0, 2.0]), md.tensor([True, False])
-    with pytest.raises(TypeError, match="add_: a result of dtype float64 does not fit .* int64"):
+    with pytest.raises(TypeError, match=r"add_: a result of dtype float64 .* int64"):
         n += 1.5
     with pytest.raises(TypeError, match="div_: a result of dtype float32"):
         n /= 2

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..base import Array, Backend
+from .activation import CpuActivationKernels
+from .conv import CpuConvKernels
 from .elementwise import CpuElementwiseKernels
 from .indexing import CpuIndexingKernels
 from .linalg import CpuLinalgKernels
@@ -21,7 +23,9 @@ __all__ = ["NumpyBackend"]
 
 
 class NumpyBackend(
+    CpuConvKernels,
     CpuElementwiseKernels,
+    CpuActivationKernels,
     CpuIndexingKernels,
     CpuLinalgKernels,
     CpuLossKernels,

@@ -23,9 +23,12 @@ class CpuLossKernels(plain.LossKernels):
         outside &= target != ignore_index
         if outside.any():
             place = tuple(int(i) for i in np.argwhere(outside)[0])
+            allowed = f"0 to {classes - 1}"
+            if ignore_index >= -(2**31):  # not a value that stands for none
+                allowed += f" or ignore_index ({ignore_index})"
             raise IndexError(
                 f"{op}: target {int(target[place])} at {place} is out of bounds for {classes} "
-                f"classes; targets are 0 to {classes - 1} or ignore_index ({ignore_index})"
+                f"classes; targets are {allowed}"
             )
 
     def check_range(self, op: str, x: Array, low: float, high: float) -> None:

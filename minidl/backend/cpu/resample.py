@@ -16,6 +16,7 @@ import numpy as np
 from ..axis_map import AxisMap
 from ..plain.resample import Maps, ResampleKernels, in_order
 from .planes import for_planes
+from .workspace import scratch
 
 __all__ = ["CpuResampleKernels"]
 
@@ -30,26 +31,26 @@ class CpuResampleKernels(ResampleKernels):
         steps = in_order(maps)
         if not steps or x.dtype.kind != "f":
             return super().resample(x, maps)
+        if x.dtype == np.float16:  # BLAS has no float16, and sums want more digits
+            return self.resample(x.astype(np.float32), maps).astype(np.float16)
         count, height, width = x.shape
-        size = tuple(
+        rows, columns = [
             n if map is None else map.output_size
             for n, map in zip((height, width), maps, strict=True)
-        )
-        out = np.empty((count, *size), x.dtype)
+        ]
+        out = np.empty((count, rows, columns), x.dtype)
         plain = super().resample
         used = [map for _, map in steps]
         products = any(_kind(map) == "product" for map in used)
-        summing = len(used) == 2 and all(map.tile for map in used)
-        repeating = len(used) == 2 and all(map.T.tile for map in used)
+        to_points = rows == columns == 1 and len(used) == 2 and all(map.tile for map in used)
+        from_points = height == width == 1 and len(used) == 2 and all(map.T.tile for map in used)
 
         def work(piece: slice) -> None:
             block, into = x[piece], out[piece]
-            if x.dtype == np.float16:
-                block, into = block.astype(np.float32), np.empty(into.shape, np.float32)
             with np.errstate(over="ignore", invalid="ignore"):
-                if size == (1, 1) and summing:
+                if to_points:
                     _to_points(block, _common_weight(used), into)
-                elif height == width == 1 and repeating:
+                elif from_points:
                     _from_points(block, _common_weight(used), into)
                 else:
                     for axis, map in steps[:-1]:
@@ -57,18 +58,17 @@ class CpuResampleKernels(ResampleKernels):
                     _apply(block, *steps[-1], into)
                 # The zeros of a block times infinity are NaN, far from where torch has one.
                 if products and not np.isfinite(into.sum()):
-                    into = plain(x[piece], maps)
-                if x.dtype == np.float16 or into.base is not out:
-                    out[piece] = into
+                    into[...] = plain(x[piece], maps)
 
-        for_planes(work, count, max(height * width, size[0] * size[1]) * x.itemsize)
+        for_planes(work, count, max(height * width, rows * columns) * x.itemsize)
         return out
 
 
 def _to_points(x: np.ndarray, weight: float, out: np.ndarray) -> None:
-    """The sum of each plane, as in global average pooling: one product with a vector."""
+    """The sum of each plane times `weight`, as in global pooling: one product with a vector."""
     flat = x.reshape(len(x), -1)
-    np.matmul(flat, np.full(flat.shape[1], weight, x.dtype), out=out.reshape(-1))
+    np.matmul(flat, np.ones(flat.shape[1], x.dtype), out=out.reshape(-1))
+    out *= weight
 
 
 def _from_points(x: np.ndarray, weight: float, out: np.ndarray) -> None:
@@ -82,9 +82,10 @@ def _common_weight(maps: list[AxisMap]) -> float:
 
 
 def _apply(x: np.ndarray, axis: int, map: AxisMap, out: np.ndarray | None = None) -> np.ndarray:
-    """`x` with the map applied along an axis, in `out` if it is given."""
+    """`x` with the map applied along an axis, in `out` or in scratch memory."""
     if out is None:
-        out = np.empty((*x.shape[:axis], map.output_size, *x.shape[axis + 1 :]), x.dtype)
+        shape = (*x.shape[:axis], map.output_size, *x.shape[axis + 1 :])
+        out = scratch("resample", shape, x.dtype)
     kind = _kind(map)
     if kind == "sum":
         first, second, *others = _tiles(x, axis, map.tile)

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from ..base import Array, Backend
+from .conv import ConvKernels
+from .norm import NormKernels
 
 __all__ = ["CupyBackend", "is_available", "probe"]
 
 
-class CupyBackend(Backend):
-    """CuPy arrays in the memory of an NVIDIA GPU."""
+class CupyBackend(ConvKernels, NormKernels, Backend):
+    """CuPy arrays in the memory of an NVIDIA GPU, with the kernels of this folder."""
 
     name = "cuda"
 
@@ -32,6 +34,12 @@ class CupyBackend(Backend):
 
     def index_of(self, array: Array) -> int | None:
         return array.device.id
+
+    def module(self, text: str) -> Any:
+        return self.xp.RawModule(code=text, options=("--std=c++17",))
+
+    def current_device(self) -> int:
+        return self.xp.cuda.runtime.getDevice()
 
     def synchronize(self) -> None:
         self.xp.cuda.get_current_stream().synchronize()

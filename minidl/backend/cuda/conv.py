@@ -123,7 +123,7 @@ class ConvKernels(KernelLauncher):
     def _on_device(self, taps: np.ndarray) -> Array:
         """The table of taps, uploaded once."""
         cache: dict[Any, Any] = self.__dict__.setdefault("_tables", {})
-        key = (id(taps), getattr(self, "current_device", int)())
+        key = (id(taps), self.current_device())
         entry = cache.get(key)
         if entry is None:
             entry = cache[key] = (taps, self.xp.asarray(taps))  # `taps` kept, so that id stays its

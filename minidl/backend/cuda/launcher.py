@@ -22,7 +22,7 @@ FOLDER = pathlib.Path(__file__).parent / "kernels"
 _KERNEL = re.compile(
     r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\(\w+\)\s*)?(\w+)\s*\(([^)]*)\)'
 )
-_TYPES = {
+_TYPES: dict[str, np.dtype] = {
     "float": np.dtype(np.float32),
     "double": np.dtype(np.float64),
     "__half": np.dtype(np.float16),
@@ -34,7 +34,7 @@ _TYPES = {
     "unsigned char": np.dtype(np.uint8),
     "signed char": np.dtype(np.int8),
 }
-C_TYPES = {dtype: name for name, dtype in _TYPES.items()}
+C_TYPES: dict[np.dtype, str] = {dtype: name for name, dtype in _TYPES.items()}
 
 Signature = list[tuple[str, bool, str]]  # (C type, is it a pointer, name) of each parameter
 
@@ -66,6 +66,10 @@ class KernelLauncher:
         """Compiled source, with `get_function(name)`."""
         raise NotImplementedError
 
+    def current_device(self) -> int:
+        """The number of the device that code is loaded on and launched on."""
+        return 0
+
     def launch(
         self,
         file: str,
@@ -86,42 +90,72 @@ class KernelLauncher:
             TypeError: an argument does not fit the kernel's signature.
             ValueError: an array is not contiguous, a number too large, a grid too large.
         """
-        key = (file, tuple(sorted(defines.items())))
-        cache: dict[Any, Any] = self.__dict__.setdefault("_modules", {})
-        entry = cache.get(key)
-        if entry is None:
-            text = source(file, key[1])
-            entry = cache[key] = (self.module(text), signatures(text), {})
-        module, known, functions = entry
-        function = functions.get(kernel)
-        if function is None:
-            function = functions[kernel] = module.get_function(kernel)
-        parameters = known[kernel]
-        if len(args) != len(parameters):
-            raise TypeError(f"{kernel}: {len(args)} arguments for {len(parameters)} parameters")
+        key = (self.current_device(), file, kernel, tuple(defines.items()))
+        cache: dict[Any, Kernel] = self.__dict__.setdefault("_kernels", {})
+        found = cache.get(key)
+        if found is None:
+            found = cache[key] = self._load(file, kernel, key[3])
+        found(grid, block, args)
+
+    def _load(self, file: str, kernel: str, defines: tuple[tuple[str, Any], ...]) -> Kernel:
+        key = (self.current_device(), file, defines)
+        modules: dict[Any, Any] = self.__dict__.setdefault("_modules", {})
+        if key not in modules:
+            text = source(file, defines)
+            modules[key] = self.module(text), signatures(text)
+        module, known = modules[key]
+        return Kernel(kernel, module.get_function(kernel), known[kernel], dict(defines))
+
+
+class Kernel:
+    """A compiled kernel that checks what it is called with."""
+
+    def __init__(
+        self, name: str, function: Any, signature: Signature, defines: dict[str, Any]
+    ) -> None:
+        self.name = name
+        self.function = function
+        self.parameters = [
+            (_TYPES[defines.get(c_type, c_type)], pointer, parameter)
+            for c_type, pointer, parameter in signature
+        ]
+
+    def __call__(
+        self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]
+    ) -> None:
+        if len(args) != len(self.parameters):
+            raise TypeError(
+                f"{self.name}: {len(args)} arguments for {len(self.parameters)} parameters"
+            )
         if min(grid) < 1 or max(grid[1:], default=1) > 65535 or grid[0] > 2**31 - 1:
-            raise ValueError(f"{kernel}: a grid of {grid} blocks cannot be launched")
-        converted = [_convert(kernel, p, a, defines) for p, a in zip(parameters, args, strict=True)]
-        function(grid, block, tuple(converted))
+            raise ValueError(f"{self.name}: a grid of {grid} blocks cannot be launched")
+        values = [
+            self._pointer(arg, dtype, name) if pointer else self._scalar(arg, dtype, name)
+            for arg, (dtype, pointer, name) in zip(args, self.parameters, strict=True)
+        ]
+        self.function(grid, block, tuple(values))
 
-
-def _convert(kernel: str, parameter: tuple[str, bool, str], arg: Any, defines: Any) -> Any:
-    c_type, pointer, name = parameter
-    dtype = _TYPES[defines.get(c_type, c_type)]
-    if not pointer:
-        if isinstance(arg, float) and dtype.kind != "f":
-            raise TypeError(f"{kernel}: {name} must be an integer, got {arg}")
-        if dtype.kind in "iu" and not np.iinfo(dtype).min <= arg <= np.iinfo(dtype).max:
-            raise ValueError(f"{kernel}: {name} = {arg} does not fit {dtype}")
+    def _scalar(self, arg: Any, dtype: np.dtype, name: str) -> Any:
+        if dtype.kind != "f":
+            if isinstance(arg, float):
+                raise TypeError(f"{self.name}: {name} must be an integer, got {arg}")
+            bits = 8 * dtype.itemsize
+            low, high = (-1 << bits - 1, (1 << bits - 1) - 1)
+            if dtype.kind == "u":
+                low, high = 0, (1 << bits) - 1
+            if not low <= arg <= high:
+                raise ValueError(f"{self.name}: {name} = {arg} does not fit {dtype}")
         return dtype.type(arg)
-    if arg is None:
-        return np.uint64(0)
-    if getattr(arg, "dtype", None) != dtype or not getattr(arg, "shape", None):
-        found = f"{arg.dtype} array" if hasattr(arg, "dtype") else type(arg).__name__
-        raise TypeError(f"{kernel}: {name} must be an array of {dtype}, got {found}")
-    if not arg.flags.c_contiguous:
-        raise ValueError(f"{kernel}: {name} of shape {arg.shape} is not contiguous")
-    return arg
+
+    def _pointer(self, arg: Any, dtype: np.dtype, name: str) -> Any:
+        if arg is None:
+            return np.uint64(0)
+        if getattr(arg, "dtype", None) != dtype or not getattr(arg, "shape", None):
+            found = f"{arg.dtype} array" if hasattr(arg, "dtype") else type(arg).__name__
+            raise TypeError(f"{self.name}: {name} must be an array of {dtype}, got {found}")
+        if not arg.flags.c_contiguous:
+            raise ValueError(f"{self.name}: {name} of shape {arg.shape} is not contiguous")
+        return arg
 
 
 def contiguous(xp: Any, array: Array) -> Array:

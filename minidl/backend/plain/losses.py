@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .norm import wide_dtype
+from .norm import quiet, wide_dtype
 
 __all__ = ["LossKernels"]
 
@@ -26,13 +26,13 @@ class LossKernels:
     xp: Any
 
     def check_classes(self, op: str, target: Array, classes: int, ignore_index: int) -> None:
-        """Raise IndexError if a target is no class, where looking at it does not wait for a device.
+        """Raise IndexError if a target is no class, where looking does not mean waiting.
 
-        Where it would, the loss of such a row is NaN.
+        Where it does, nothing is checked, and the loss of such a row is NaN.
         """
 
     def check_range(self, op: str, x: Array, low: float, high: float) -> None:
-        """Raise ValueError if an element is outside [low, high], where that does not wait."""
+        """Raise ValueError if an element is outside [low, high]; likewise."""
 
     def pick_class(self, x: Array, target: Array, ignore_index: int) -> Array:
         """x (N, C, L) at the targets (N, L): 0 where ignored, NaN where there is no such class."""
@@ -50,6 +50,7 @@ class LossKernels:
         xp.put_along_axis(y, labels[:, None], (v * inside)[:, None], axis=1)
         return y
 
+    @quiet
     def cross_entropy(
         self,
         x: Array,
@@ -73,27 +74,27 @@ class LossKernels:
         xp = self.xp
         wide = wide_dtype(x.dtype)
         x = x.astype(wide, copy=False)
-        with np.errstate(all="ignore"):  # infinite scores pass through as on a GPU
-            shifted = x - x.max(axis=1, keepdims=True)
-            p = xp.exp(shifted)
-            total = p.sum(axis=1, keepdims=True)
-            p /= total
-            log_total = xp.log(total[:, 0])
-            labels, rows, valid = self._rows(target, weight, ignore_index, x.shape[1], wide)
-            picked = xp.take_along_axis(shifted, labels[:, None], axis=1)[:, 0]
-            loss = (log_total - picked) * rows
-            if smoothing:
-                if weight is None:
-                    everywhere = x.shape[1] * log_total - shifted.sum(axis=1)
-                else:
-                    weight = weight.astype(wide, copy=False)
-                    everywhere = ((log_total[:, None] - shifted) * weight[:, None]).sum(axis=1)
-                share = smoothing / x.shape[1]
-                loss = (1 - smoothing) * loss + share * everywhere * valid
-            # An ignored row counts 0 even if its scores are not finite.
-            loss = xp.where(valid > 0, loss, xp.where(target == ignore_index, 0.0, np.nan))
+        shifted = x - x.max(axis=1, keepdims=True)
+        p = xp.exp(shifted)
+        total = p.sum(axis=1, keepdims=True)
+        p /= total
+        log_total = xp.log(total[:, 0])
+        labels, rows, valid = self._rows(target, weight, ignore_index, x.shape[1], wide)
+        picked = xp.take_along_axis(shifted, labels[:, None], axis=1)[:, 0]
+        loss = (log_total - picked) * rows
+        if smoothing:
+            if weight is None:
+                everywhere = x.shape[1] * log_total - shifted.sum(axis=1)
+            else:
+                weight = weight.astype(wide, copy=False)
+                everywhere = ((log_total[:, None] - shifted) * weight[:, None]).sum(axis=1)
+            share = smoothing / x.shape[1]
+            loss = (1 - smoothing) * loss + share * everywhere * valid
+        # An ignored row counts 0 even if its scores are not finite.
+        loss = xp.where(valid > 0, loss, xp.where(target == ignore_index, 0.0, np.nan))
         return loss.astype(wide, copy=False), p, rows
 
+    @quiet
     def cross_entropy_grad(
         self,
         p: Array,

@@ -12,9 +12,12 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["NormKernels", "wide_dtype"]
+__all__ = ["NormKernels", "quiet", "wide_dtype"]
 
 Array = Any
+
+# Decorates kernels: infinities and NaNs pass through NumPy in silence, as they do through CuPy.
+quiet = np.errstate(all="ignore")
 
 
 def wide_dtype(dtype: Any) -> np.dtype:
@@ -25,6 +28,7 @@ def wide_dtype(dtype: Any) -> np.dtype:
 class NormKernels:
     xp: Any
 
+    @quiet
     def batch_norm(
         self, x: Array, weight: Array | None, bias: Array | None, eps: float, relu: bool = False
     ) -> tuple[Array, Array, Array]:
@@ -54,6 +58,7 @@ class NormKernels:
             y = xp.maximum(y, 0)
         return y.astype(x.dtype, copy=False), mean, var
 
+    @quiet
     def batch_norm_grad(
         self,
         grad: Array,
@@ -92,6 +97,7 @@ class NormKernels:
         dx *= (invstd if weight is None else invstd * weight)[:, None]
         return dx.astype(x.dtype, copy=False), grad_weight, grad_bias
 
+    @quiet
     def channel_affine(self, x: Array, scale: Array | None, shift: Array | None) -> Array:
         """scale x + shift, with one scale and one shift (C,) for each channel of x (N, C, L)."""
         y = x.copy() if scale is None else x * scale[:, None]
@@ -99,10 +105,12 @@ class NormKernels:
             y = y + shift[:, None]
         return y.astype(x.dtype, copy=False)
 
+    @quiet
     def channel_sum(self, x: Array) -> Array:
         """The sum of x (N, C, L) over each channel: (C,), in float32 or wider."""
         return x.astype(wide_dtype(x.dtype), copy=False).sum(axis=(0, 2))
 
+    @quiet
     def channel_dot(self, a: Array, b: Array) -> Array:
         """The sum of a b (N, C, L) over each channel: (C,), in float32 or wider."""
         wide = wide_dtype(a.dtype)

@@ -342,9 +342,7 @@ DISTANCES = [
     *[
         Case(
             f"{name}, {reduction}",
-            lambda x, t, f=name, r=reduction, o=options: getattr(losses, f)(
-                x, t, reduction=r, **o
-            ),
+            lambda x, t, f=name, r=reduction, o=options: getattr(losses, f)(x, t, reduction=r, **o),
             _two,
             _each(loss, reduction),
             torch=lambda torch, x, t, f=name, r=reduction, o=options: getattr(

@@ -237,9 +237,7 @@ CASES = [
     ),
     Case(
         "instance_norm, running statistics",
-        lambda x, w, b: norm.instance_norm(
-            x, *_running(x), w, b, use_input_stats=False, eps=EPS
-        ),
+        lambda x, w, b: norm.instance_norm(x, *_running(x), w, b, use_input_stats=False, eps=EPS),
         _image((2, 3, 4)),
         _frozen_loops,
         torch=lambda torch, x, w, b: torch.nn.functional.instance_norm(

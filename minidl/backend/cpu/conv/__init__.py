@@ -10,13 +10,19 @@ from __future__ import annotations
 import numpy as np
 
 from ...geometry import ConvGeometry
-from .chooser import ALGORITHMS, choose, conv_algorithm
+from .chooser import (
+    ALGORITHMS,
+    conv_algorithm,
+    forward_by_table,
+    input_grad_by_table,
+    weight_grad_by_table,
+)
 
-__all__ = ["ALGORITHMS", "ConvKernels", "conv_algorithm"]
+__all__ = ["ALGORITHMS", "CpuConvKernels", "conv_algorithm"]
 
 
-class ConvKernels:
-    """The convolution kernels of the NumPy backend; shapes as in `backend/plain/conv.py`."""
+class CpuConvKernels:
+    """The convolution kernels of the NumPy backend; described in `backend/plain/conv.py`."""
 
     def conv_forward(
         self,
@@ -26,11 +32,9 @@ class ConvKernels:
         bias: np.ndarray | None = None,
     ) -> np.ndarray:
         dtype, x, w = x.dtype, _wide(x), _wide(w)
-        bias = None if bias is None else _wide(bias)
-        size = geometry.output_size(x.shape[2:])
-        y = np.empty((len(x), len(w), *size), x.dtype)
+        y = np.empty((len(x), len(w), *geometry.output_size(x.shape[2:])), x.dtype)
         if y.size:
-            choose("forward", geometry, x.shape[1], len(w), size).forward(x, w, bias, geometry, y)
+            forward_by_table(x, w, None if bias is None else _wide(bias), geometry, y)
         return y.astype(dtype, copy=False)
 
     def conv_input_grad(
@@ -39,25 +43,21 @@ class ConvKernels:
         dtype, g, w = g.dtype, _wide(g), _wide(w)
         dx = np.empty((len(g), w.shape[1] * geometry.groups, *size), g.dtype)
         if dx.size:
-            algorithm = choose("input_grad", geometry, dx.shape[1], len(w), g.shape[2:])
-            algorithm.input_grad(g, w, geometry, dx)
+            input_grad_by_table(g, w, geometry, dx)
         return dx.astype(dtype, copy=False)
 
-    def conv_weight_grad(
-        self, x: np.ndarray, g: np.ndarray, geometry: ConvGeometry
-    ) -> np.ndarray:
+    def conv_weight_grad(self, x: np.ndarray, g: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
         dtype, x, g = x.dtype, _wide(x), _wide(g)
-        c, o = x.shape[1], g.shape[1]
-        if not g.size:
-            return np.zeros((o, c // geometry.groups, *geometry.kernel), dtype)
-        algorithm = choose("weight_grad", geometry, c, o, g.shape[2:])
-        return algorithm.weight_grad(x, g, geometry).astype(dtype, copy=False)
+        if g.size:
+            return weight_grad_by_table(x, g, geometry).astype(dtype, copy=False)
+        return np.zeros((g.shape[1], x.shape[1] // geometry.groups, *geometry.kernel), dtype)
 
     def conv_bias_grad(self, g: np.ndarray) -> np.ndarray:
         n, o, ho, wo = g.shape
-        wide = _wide(g).reshape(n, o, ho * wo)
-        # A product with ones runs at memory speed; sum((0, 2, 3)) takes three times as long.
-        return (wide @ np.ones(ho * wo, wide.dtype)).sum(0).astype(g.dtype, copy=False)
+        planes = _wide(g).reshape(n, o, ho * wo)
+        # A product with ones runs at the speed of memory; sum((0, 2, 3)) takes three times as long.
+        sums = (planes @ np.ones(ho * wo, planes.dtype)).sum(0)
+        return sums.astype(g.dtype, copy=False)
 
 
 def _wide(array: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 from ...geometry import ConvGeometry, windows_on_image
 from ..workspace import scratch_with_zeros
 
-__all__ = ["has_whole_rows", "run_of_tap", "shifted_rows"]
+__all__ = ["has_whole_rows", "kernel_matrices", "run_of_tap", "shifted_rows"]
 
 
 def shifted_rows(x: np.ndarray, geometry: ConvGeometry, height: int, width: int) -> np.ndarray:
@@ -69,3 +69,18 @@ def has_whole_rows(array: np.ndarray) -> bool:
     """
     step, pixel = array.strides[2:]
     return pixel == array.itemsize and step == pixel * array.shape[3]
+
+
+def kernel_matrices(w: np.ndarray, groups: int) -> np.ndarray:
+    """The kernel (O, C/G, kh, kw) as matrices (kh, G, O/G, kw * C/G), one for each vertical tap.
+
+    In a gradient, w is a view with inputs and outputs exchanged. The copy then keeps the order of
+    its memory, and the result is a view: BLAS reads a transposed matrix as fast as any other, while
+    transposing a large one in NumPy takes longer than multiplying with it.
+    """
+    o, c, kh, kw = w.shape
+    w = w.reshape(groups, o // groups, c, kh, kw)
+    if w.strides[1] < w.strides[2]:
+        exchanged = w.transpose(3, 0, 4, 2, 1).reshape(kh, groups, kw * c, o // groups)
+        return exchanged.swapaxes(2, 3)
+    return w.transpose(3, 0, 1, 4, 2).reshape(kh, groups, o // groups, kw * c)

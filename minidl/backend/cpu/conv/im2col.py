@@ -21,10 +21,10 @@ from itertools import groupby
 import numpy as np
 
 from ...geometry import ConvGeometry
+from ..threads import parallel
 from ..workspace import scratch
 from .columns import has_whole_rows, run_of_tap, shifted_rows
 from .pieces import Piece, cut, each_piece, rows_that_fit, sum_of_pieces
-from ..threads import parallel
 
 __all__ = ["forward", "input_grad", "supports", "weight_grad"]
 
@@ -105,9 +105,12 @@ def weight_grad(x: np.ndarray, g: np.ndarray, geometry: ConvGeometry) -> np.ndar
 
 
 def _matrix(w: np.ndarray, groups: int) -> np.ndarray:
-    """The kernel as (G, O/G, kh kw C/G)."""
-    o = len(w)
-    return w.transpose(0, 2, 3, 1).reshape(groups, o // groups, -1)
+    """The kernel (O, C/G, kh, kw) as matrices (G, O/G, kh kw C/G)."""
+    o = len(w) // groups
+    w = w.reshape(groups, o, *w.shape[1:])
+    if w.strides[1] < w.strides[2]:  # inputs and outputs exchanged: see kernel_matrices
+        return w.transpose(0, 3, 4, 2, 1).reshape(groups, -1, o).swapaxes(1, 2)
+    return w.transpose(0, 1, 3, 4, 2).reshape(groups, o, -1)
 
 
 def _cut(x: np.ndarray, y: np.ndarray, geometry: ConvGeometry) -> list[Piece]:
@@ -116,7 +119,7 @@ def _cut(x: np.ndarray, y: np.ndarray, geometry: ConvGeometry) -> list[Piece]:
 
 
 def _buffer(name: str, shape: tuple[int, int, int, int], dtype: np.dtype) -> np.ndarray:
-    """Scratch of shape (N, G, rows, P); on small maps its memory is in the order (G, rows, N, P)."""
+    """Scratch of shape (N, G, rows, P); on small maps in the order (G, rows, N, P) of memory."""
     n, groups, rows, count = shape
     if count >= SMALL_MAP:
         return scratch(name, shape, dtype)
@@ -145,7 +148,7 @@ def _columns(x: np.ndarray, geometry: ConvGeometry, height: int, width: int) -> 
 def _add_columns(
     columns: np.ndarray, geometry: ConvGeometry, height: int, width: int, dx: np.ndarray
 ) -> None:
-    """Add to every pixel of dx (N, C, H, W) what the columns of its windows hold for it (col2im)."""
+    """Add to each pixel of dx (N, C, H, W) what the columns of its windows hold for it (col2im)."""
     n, c, h, w = dx.shape
     kh, kw = geometry.kernel
     groups = geometry.groups

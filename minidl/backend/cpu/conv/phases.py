@@ -5,10 +5,10 @@ pixel i receives, from each tap a for which the division leaves no rest,
 
     g[o] w[a]   with   o = (i + padding - a * dilation) / stride.
 
-With stride 1 this is a convolution of g with the flipped kernel. With stride s, the pixels i = m s +
-phase all see the same subset of the taps, and o grows by one from pixel to pixel: s phases
-vertically times s horizontally, each an ordinary convolution of stride 1 with a smaller kernel,
-and their results interleave. No product with an inserted zero is ever computed.
+With stride 1 this is a convolution of g with the flipped kernel. With stride s, the pixels
+i = m s + phase all see the same subset of the taps, and o grows by one from pixel to pixel: s
+phases vertically times s horizontally, each an ordinary convolution of stride 1 with a smaller
+kernel, and their results interleave. No product with an inserted zero is ever computed.
 
 Shi et al., "Is the deconvolution layer the same as a convolutional layer?", 2016.
 """
@@ -32,7 +32,8 @@ class _Phase(NamedTuple):
     """Along one axis: a convolution of stride 1 that yields the pixels first, first + step, ..."""
 
     pixels: slice
-    taps: list[int]  # in the order in which they meet growing o
+    taps: slice  # in the order in which they meet growing o: backwards
+    number: int  # of taps
     padding: tuple[int, int]
     dilation: int
 
@@ -47,21 +48,22 @@ def input_grad_by_phases(
     o, groups = g.shape[1], geometry.groups
     c = dx.shape[1]
     kernel = geometry.kernel
-    # Inputs and outputs change places within each group: (C, O/G, kh, kw).
+    # Inputs and outputs change places within each group: (C, O/G, kh, kw), without a copy of w if
+    # there is one group.
     w = w.reshape(groups, o // groups, c // groups, *kernel).swapaxes(1, 2)
     w = w.reshape(c, o // groups, *kernel)
     for down in _phases(geometry, 0, g.shape[2], dx.shape[2]):
         for across in _phases(geometry, 1, g.shape[3], dx.shape[3]):
             pixels = dx[:, :, down.pixels, across.pixels]
-            if not (down.taps and across.taps):
+            if not (down.number and across.number):
                 pixels[...] = 0
                 continue
             forward(
                 g,
-                w[:, :, down.taps][..., across.taps],
+                w[:, :, down.taps, across.taps],
                 None,
                 ConvGeometry(
-                    kernel=(len(down.taps), len(across.taps)),
+                    kernel=(down.number, across.number),
                     padding=(down.padding, across.padding),
                     dilation=(down.dilation, across.dilation),
                     groups=groups,
@@ -75,12 +77,21 @@ def _phases(geometry: ConvGeometry, axis: int, windows: int, length: int) -> lis
     kernel, stride = geometry.kernel[axis], geometry.stride[axis]
     padding, dilation = geometry.padding[axis][0], geometry.dilation[axis]
     phases = []
+    step = stride // math.gcd(stride, dilation)  # between the taps of a phase
+    apart = dilation * step // stride  # between the windows that they meet
     for phase in range(min(stride, length)):
         shift = phase + padding
-        taps = [a for a in reversed(range(kernel)) if (shift - a * dilation) % stride == 0]
-        count = len(range(phase, length, stride))
-        step = dilation // math.gcd(stride, dilation)
-        low = -(shift - taps[0] * dilation) // stride if taps else 0
-        high = count - windows - low + step * (len(taps) - 1)
-        phases.append(_Phase(slice(phase, None, stride), taps, (low, high), step))
+        taps = [a for a in range(kernel) if (shift - a * dilation) % stride == 0]
+        last = taps[-1] if taps else 0
+        low = (last * dilation - shift) // stride
+        high = len(range(phase, length, stride)) - windows - low + apart * (len(taps) - 1)
+        phases.append(
+            _Phase(
+                slice(phase, None, stride),
+                slice(last, None, -step),
+                len(taps),
+                (low, high),
+                apart,
+            )
+        )
     return phases

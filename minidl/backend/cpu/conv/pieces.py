@@ -55,9 +55,7 @@ def cut_rows(height: int, rows: int, geometry: ConvGeometry, most: int) -> list[
         low = min(max(first, 0), height)
         high = min(max(last, low), height)
         padding = ((low - first, last - high), geometry.padding[1])
-        bands.append(
-            Band(slice(begin, end), slice(low, high), replace(geometry, padding=padding))
-        )
+        bands.append(Band(slice(begin, end), slice(low, high), replace(geometry, padding=padding)))
     return bands
 
 

@@ -63,9 +63,10 @@ def weight_grad(x: np.ndarray, g: np.ndarray, geometry: ConvGeometry) -> np.ndar
 
     def work(piece: Piece, total: np.ndarray) -> None:
         part = g[piece.images, :, piece.rows]
-        pixels = _as_matrices(_met(x, part, piece, geometry), groups)
+        pixels = _as_matrices("pixels", _met(x, part, piece, geometry), groups)
+        gradients = _as_matrices("gradients", part, groups).swapaxes(2, 3)
         product = scratch("product", (len(part), *shape), x.dtype)
-        total += np.matmul(pixels, _as_matrices(part, groups).swapaxes(2, 3), out=product).sum(0)
+        total += np.matmul(pixels, gradients, out=product).sum(0)
 
     total = sum_of_pieces(_cut(x, g, geometry), shape, x.dtype, work)
     return total.swapaxes(1, 2).reshape(o, c // groups, 1, 1)
@@ -82,11 +83,11 @@ def _met(x: np.ndarray, y: np.ndarray, piece: Piece, geometry: ConvGeometry) -> 
     return x[piece.images, :, piece.seen][:, :, ::sh, : (width - 1) * sw + 1 : sw]
 
 
-def _as_matrices(x: np.ndarray, groups: int) -> np.ndarray:
-    """(N, C, H, W) as (N, G, C/G, H W), without a copy where planes are runs of memory."""
+def _as_matrices(name: str, x: np.ndarray, groups: int) -> np.ndarray:
+    """(N, C, H, W) as (N, G, C/G, H W), with a copy only where planes are no runs of memory."""
     n, c, h, w = x.shape
     if not has_whole_rows(x):
-        copy = scratch("pixels", x.shape, x.dtype)
+        copy = scratch(name, x.shape, x.dtype)
         copy[...] = x
         x = copy
     return x.reshape(n, groups, c // groups, h * w)
@@ -99,6 +100,6 @@ def _multiply(matrix: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
     shape = (n, groups, rows, h * w)
     direct = has_whole_rows(y)
     out = y.reshape(shape) if direct else scratch("product", shape, y.dtype)
-    np.matmul(matrix, _as_matrices(x, groups), out=out)
+    np.matmul(matrix, _as_matrices("pixels", x, groups), out=out)
     if not direct:
         y[...] = out.reshape(y.shape)

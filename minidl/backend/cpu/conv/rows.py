@@ -19,7 +19,7 @@ import numpy as np
 
 from ...geometry import ConvGeometry
 from ..workspace import scratch
-from .columns import has_whole_rows, run_of_tap, shifted_rows
+from .columns import has_whole_rows, kernel_matrices, run_of_tap, shifted_rows
 from .phases import input_grad_by_phases
 from .pieces import Piece, cut, each_piece, rows_that_fit, sum_of_pieces
 
@@ -38,12 +38,7 @@ def forward(
     x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geometry: ConvGeometry, y: np.ndarray
 ) -> None:
     """Write conv(x, w) + bias into y. x (N, C, H, W), w (O, C/G, kh, kw), y (N, O, Ho, Wo)."""
-    o = y.shape[1]
-    groups = geometry.groups
-    kh, kw = geometry.kernel
-    # One matrix (O/G, kw C/G) for each vertical tap and group.
-    taps = w.reshape(groups, o // groups, -1, kh, kw).transpose(3, 0, 1, 4, 2)
-    taps = taps.reshape(kh, groups, o // groups, -1)
+    taps = kernel_matrices(w, geometry.groups)
 
     def work(piece: Piece) -> None:
         out = y[piece.images, :, piece.rows]

@@ -84,8 +84,8 @@ def forward(
     x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geometry: ConvGeometry, y: np.ndarray
 ) -> None:
     """Write conv(x, w) + bias into y. x (N, C, H, W), w (O, C, 3, 3), y (N, O, Ho, Wo)."""
-    o, c = w.shape[:2]
-    kernels = (OF_KERNEL.astype(w.dtype) @ w.reshape(o * c, 9).T).reshape(36, o, c)
+    o = len(w)
+    kernels = _transformed_kernels(w)
     to_output = TO_OUTPUT.astype(y.dtype)
 
     def work(piece: Piece) -> None:
@@ -144,6 +144,14 @@ def _grid(shape: tuple[int, ...]) -> tuple[int, int, int]:
     """
     n, _, ho, wo = shape
     return n, -(-ho // TILE) + 1, -(-wo // TILE) + 1
+
+
+def _transformed_kernels(w: np.ndarray) -> np.ndarray:
+    """U (36, O, C) for w (O, C, 3, 3)."""
+    if w.strides[0] < w.strides[1]:  # inputs and outputs exchanged: see kernel_matrices
+        return _transformed_kernels(w.swapaxes(0, 1)).swapaxes(1, 2)
+    o, c = w.shape[:2]
+    return (OF_KERNEL.astype(w.dtype) @ w.reshape(o * c, 9).T).reshape(36, o, c)
 
 
 def _sorted_by_phase(
