@@ -70,16 +70,16 @@ def _torch_lenet5() -> Any:
 
     return nn.Sequential(
         nn.Conv2d(1, 6, 5, padding=2),
-        nn.Tanh(),
-        nn.AvgPool2d(2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
         nn.Conv2d(6, 16, 5),
-        nn.Tanh(),
-        nn.AvgPool2d(2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
         nn.Flatten(),
         nn.Linear(400, 120),
-        nn.Tanh(),
+        nn.ReLU(),
         nn.Linear(120, 84),
-        nn.Tanh(),
+        nn.ReLU(),
         nn.Linear(84, 10),
     )
 

@@ -36,6 +36,7 @@ from .backend import cuda, default_device, device, use
 from .backend.cpu.threads import get_num_threads, set_num_threads
 from .backend.random import manual_seed
 from .io import load, save
+from .nn import summary
 
 # Operations, a line of names for each file. Those of torch.nn.functional alone are in `nn`.
 # fmt: off
@@ -128,7 +129,7 @@ __all__ = [
     "randperm", "reciprocal", "record", "relu", "remainder", "repeat_interleave", "reshape",
     "roll", "round", "rsqrt", "save", "scatter", "scatter_add", "set_grad_enabled",
     "set_num_threads", "short", "sigmoid", "sign", "sin", "softmax", "sort", "split", "sqrt",
-    "square", "squeeze", "stack", "std", "sub", "subtract", "sum", "swapaxes", "t",
+    "square", "squeeze", "stack", "std", "sub", "subtract", "sum", "summary", "swapaxes", "t",
     "take_along_dim", "tan", "tanh", "tensor", "tile", "topk", "training", "transpose", "tril",
     "triu", "true_divide", "trunc", "uint8", "unbind", "unflatten", "unsqueeze", "use", "var",
     "where", "zeros", "zeros_like",

@@ -84,7 +84,7 @@ UNARY = (
     *("isinf", "isnan", "log", "log1p", "log2", "log10", "logical_not", "neg", "negative", "relu"),
     *("reciprocal", "round", "rsqrt", "sigmoid", "sign", "sin", "sqrt", "square", "tan", "tanh"),
     *("trunc", "nonzero", "ones_like", "zeros_like", "max", "min", "sum", "mean", "prod", "norm"),
-    *("all", "any", "amax", "amin", "argmax", "argmin", "std", "var", "sort", "argsort", "squeeze"),
+    *("all", "any", "amax", "amin", "argmax", "argmin", "std", "var", "squeeze"),
     *("flatten", "unbind", "tril", "triu", "t", "diagonal"),
     *("elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish"),
     *("relu6", "selu", "silu", "softplus", "normalize"),
@@ -128,6 +128,8 @@ FUNCTIONS = _numbered(
         _call("any", (3, 4), run=lambda f, x: f(x, 1)),
         _call("amax", (3, 4), run=lambda f, x: f(x, 1)),
         _call("argmax", (3, 4), run=lambda f, x: f(x, 1)),
+        _call("sort", (3, 4), run=lambda f, x: f(x, dim=1, stable=True)),
+        _call("argsort", (3, 4), run=lambda f, x: f(x, dim=0, stable=True)),
         _call("topk", (3, 4), run=lambda f, x: f(x, 2)),
         _call("clamp", (3, 4), run=lambda f, x: f(x, -0.5, 0.5)),
         _call("clip", (3, 4), run=lambda f, x: f(x, min=0.0)),
@@ -236,19 +238,15 @@ FUNCTIONS = _numbered(
             "unpool_nearest",
             (2, 3, 4, 5),
             run=lambda f, x: f(x, 2),
-            torch=lambda torch, x: torch.nn.functional.interpolate(x, scale_factor=2),
+            torch=lambda torch, x: _images(
+                torch, x, lambda x: torch.nn.functional.interpolate(x, scale_factor=2)
+            ),
         ),
         _call(
             "unpool_nails",
             (2, 3, 4, 5),
             run=lambda f, x: f(x, 2),
-            torch=lambda torch, x: torch.nn.functional.conv_transpose2d(
-                x,
-                torch.ones(x.shape[1], 1, 1, 1, dtype=x.dtype),
-                stride=2,
-                output_padding=1,
-                groups=x.shape[1],
-            ),
+            torch=lambda torch, x: _images(torch, x, lambda x: _nails(torch, x)),
         ),
         # resizing
         _call("interpolate", (2, 3, 4, 5), run=lambda f, x: f(x, scale_factor=2)),
@@ -351,6 +349,21 @@ FUNCTIONS = _numbered(
         ),
     ]
 )
+
+
+def _images(torch: Any, x: Any, function: Callable[[Any], Any]) -> Any:
+    """`function` of (N, C, H, W) for (C, H, W) too, and of nothing else."""
+    if x.ndim not in (3, 4):
+        raise ValueError(f"{x.ndim} dimensions")
+    return function(x) if x.ndim == 4 else function(x[None])[0]
+
+
+def _nails(torch: Any, x: Any) -> Any:
+    if 0 in x.shape[1:]:
+        raise ValueError("only the batch may be empty")
+    out = torch.zeros(*x.shape[:2], 2 * x.shape[2], 2 * x.shape[3], dtype=x.dtype)
+    out[:, :, ::2, ::2] = x
+    return out
 
 
 def _focal(torch: Any, x: Any, t: Any) -> Any:

@@ -7,6 +7,10 @@ where a GPU answers. A test marked `gpu` needs the last, one marked `data` the f
 import os
 import pathlib
 
+# One thread for BLAS and PyTorch in each test process: the suite runs on all processors as it is,
+# and threads that wait by spinning slow each other down tenfold. Read when NumPy is first loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 

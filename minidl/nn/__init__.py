@@ -85,6 +85,7 @@ from .pooling import (
     MaxUnpool1d,
     MaxUnpool2d,
 )
+from .summary import summary
 from .upsample import PixelShuffle, Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 
 __all__ = [
@@ -173,5 +174,6 @@ __all__ = [
     "ZeroPad2d",
     "functional",
     "init",
+    "summary",
     "utils",
 ]

@@ -83,6 +83,8 @@ class PixelShuffle(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         r = self.upscale_factor
+        if input.ndim < 3:
+            raise ValueError(f"PixelShuffle: input must be (..., C r^2, H, W), got {input.shape}")
         *lead, c, h, w = input.shape
         if c % (r * r):
             raise ValueError(

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 import numpy as np
 
 from ..autograd import Tensor, wrap
-from ..backend import Array, of
+from ..backend import Array, of, quiet
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
 
 
+@quiet
 def clip_grad_norm_(
     parameters: Tensor | Iterable[Tensor],
     max_norm: float,

@@ -77,10 +77,14 @@ class Sub(Function):
 class Mul(Function):
     """a b.    d/da = b, d/db = a"""
 
+    scalar: float | None  # the operand that is a number
+
     def forward(self, a: Any, b: Any) -> Any:
         self.shapes = np.shape(a), np.shape(b)
-        if _is_number(a) or _is_number(b):
-            self.scalar = b if _is_number(b) else a
+        if isinstance(b, (int, float)):
+            self.scalar = b
+        elif isinstance(a, (int, float)):
+            self.scalar = a
         else:
             need_a, need_b = self.needs_input_grad
             self.scalar = None
@@ -226,7 +230,14 @@ class Pow(Function):
     def forward(self, a: Any, b: Any) -> Any:
         self.shapes = np.shape(a), np.shape(b)
         self.base = a if _is_number(a) else None
-        y = a**b
+        try:
+            y = a**b
+        except ValueError:
+            check_broadcast("pow", a, b)
+            raise ValueError(
+                "pow: integers to negative powers are not integers; make the base a "
+                "floating-point tensor"
+            ) from None
         self.save_for_backward(a if self.base is None else None, b, y)
         return y
 
@@ -270,8 +281,15 @@ def mul(input: Any, other: Any) -> Tensor:
 
 
 def neg(input: Tensor) -> Tensor:
-    """-input."""
-    return Neg.apply(as_tensor(input))
+    """-input.
+
+    Raises:
+        TypeError: a bool tensor, which is turned by `logical_not`, or ~.
+    """
+    x = as_tensor(input)
+    if x.data.dtype.kind == "b":
+        raise TypeError(f"neg: needs numbers, got a bool tensor of shape {x.shape}; use ~x")
+    return Neg.apply(x)
 
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
@@ -316,8 +334,9 @@ def remainder(input: Any, other: Any) -> Tensor:
 
 
 def square(input: Any) -> Tensor:
-    """input * input."""
-    return Square.apply(as_tensor(input))
+    """input * input; of a bool tensor, as integers."""
+    x = as_tensor(input)
+    return Square.apply(astype(x, np.int64) if x.data.dtype.kind == "b" else x)
 
 
 def reciprocal(input: Any) -> Tensor:

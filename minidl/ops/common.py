@@ -23,6 +23,7 @@ __all__ = [
     "broadcast_to",
     "cast_like",
     "check_broadcast",
+    "check_devices",
     "check_dim",
     "check_dims",
     "masked",
@@ -56,8 +57,12 @@ def check_dim(op: str, dim: Any, ndim: int) -> int:
 
     Raises:
         IndexError: there is no such dimension; the message names `op`.
+        TypeError: not an integer.
     """
-    dim, count = operator.index(dim), max(ndim, 1)
+    try:
+        dim, count = operator.index(dim), max(ndim, 1)
+    except TypeError:
+        raise TypeError(f"{op}: a dimension is given as an integer, not as {dim!r}") from None
     if not -count <= dim < count:
         raise IndexError(
             f"{op}: dimension {dim} is out of range for a tensor with {ndim} dimension(s); "
@@ -109,7 +114,11 @@ def operands(input: Any, other: Any, to_float: bool = False) -> tuple[Any, Any]:
     Args:
         to_float: whether the operation has floating-point results only (true division).
     """
-    if not isinstance(input, Tensor) and not isinstance(other, Tensor):
+    if isinstance(input, Tensor) and isinstance(other, Tensor):
+        dtype = input.data.dtype
+        if dtype is other.data.dtype and (dtype.kind in "fV" or not to_float):
+            return input, other  # by far the most frequent case
+    elif not isinstance(input, Tensor) and not isinstance(other, Tensor):
         input = as_tensor(input)
     a, b = _operand(input, other), _operand(other, input)
     if isinstance(a, Tensor) and isinstance(b, Tensor):
@@ -146,6 +155,14 @@ def check_broadcast(op: str, *operands: Any) -> None:
             f"{op}: shapes {' and '.join(map(str, shapes))} do not broadcast; counted from the "
             "last dimension, lengths must be equal or 1"
         ) from None
+
+
+def check_devices(op: str, *operands: Any) -> None:
+    """Raise an error that names `op` if tensors among the operands are on different devices."""
+    tensors = [x for x in operands if isinstance(x, Tensor)]
+    if len({type(x.data) for x in tensors}) > 1:
+        found = ", ".join(f"{x.shape} on {x.device}" for x in tensors)
+        raise RuntimeError(f"{op}: tensors are on different devices ({found}); use .to(device)")
 
 
 def _operand(value: Any, partner: Any) -> Any:

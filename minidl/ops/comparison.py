@@ -13,7 +13,7 @@ from typing import Any
 from ..autograd import Function, Tensor
 from ..autograd.tensor import wrap
 from ..backend import of
-from .common import as_tensor, check_broadcast, operands, quiet, zeros_like
+from .common import as_tensor, check_broadcast, check_devices, operands, quiet, zeros_like
 
 __all__ = [
     "allclose",
@@ -52,8 +52,11 @@ __all__ = [
 def _arrays(op: str, input: Any, other: Any, compute: Callable[[Any, Any], Any]) -> Tensor:
     """`compute` on the two operands as arrays or numbers, cast to one dtype as torch casts them."""
     a, b = operands(input, other)
+    left, right = getattr(a, "data", a), getattr(b, "data", b)
+    if type(left) is not type(right):
+        check_devices(op, a, b)
     try:
-        return wrap(compute(getattr(a, "data", a), getattr(b, "data", b)))
+        return wrap(compute(left, right))
     except ValueError:
         check_broadcast(op, a, b)
         raise
@@ -160,6 +163,7 @@ def _close(
 
 def equal(input: Tensor, other: Tensor) -> bool:
     """Whether shapes are the same and all elements are equal (NaN is not). Waits for a GPU."""
+    check_devices("equal", input, other)
     return input.shape == other.shape and bool(eq(input, other).data.all())
 
 

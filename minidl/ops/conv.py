@@ -350,7 +350,9 @@ def _checked(
         raise ValueError(f"{op}: only the batch may be empty {_shapes(x, w)}")
     for tensor in (x, w) if b is None else (x, w, b):
         if not tensor.is_floating_point() or tensor.dtype != x.dtype:
-            dtypes = f"input {x.dtype}, weight {w.dtype}" + ("" if b is None else f", bias {b.dtype}")
+            dtypes = f"input {x.dtype}, weight {w.dtype}" + (
+                "" if b is None else f", bias {b.dtype}"
+            )
             raise TypeError(
                 f"{op}: input, weight and bias must have one floating-point dtype, not {dtypes}; "
                 "convert with .to(dtype)"

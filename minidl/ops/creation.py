@@ -14,7 +14,7 @@ import numpy as np
 
 from ..autograd import Tensor, wrap
 from ..autograd.tensor import DEFAULT_FLOAT
-from ..backend import by_name, default_device
+from ..backend import by_name, default_device, of
 from ..backend import device as device_of
 from ..backend.random import host_generator
 
@@ -53,7 +53,10 @@ def _make(create: Callable[[Any], Any], device: Any, requires_grad: bool) -> Ten
 def _size(op: str, size: tuple[Any, ...]) -> tuple[int, ...]:
     if len(size) == 1 and isinstance(size[0], (tuple, list)):
         size = tuple(size[0])
-    shape = tuple([operator.index(n) for n in size])
+    try:
+        shape = tuple([operator.index(n) for n in size])
+    except TypeError:
+        raise TypeError(f"{op}: sizes are integers, got {size}") from None
     if any(n < 0 for n in shape):
         raise ValueError(f"{op}: sizes must not be negative, got {shape}")
     return shape
@@ -220,6 +223,7 @@ def linspace(
 
 
 def _drawn(
+    op: str,
     draw: Callable[[np.random.Generator, np.dtype], np.ndarray],
     dtype: Any,
     device: Any,
@@ -229,7 +233,7 @@ def _drawn(
     """A leaf with numbers that `draw(generator, dtype)` draws, in single or double precision."""
     dtype = np.dtype(dtype or DEFAULT_FLOAT)
     if dtype.kind not in "fV":
-        raise TypeError(f"random real numbers need a floating-point dtype, got {dtype}")
+        raise TypeError(f"{op}: random real numbers need a floating-point dtype, got {dtype}")
     precision = dtype if dtype.kind == "f" and dtype.itemsize >= 4 else DEFAULT_FLOAT
     numbers = draw(host_generator() if generator is None else generator, precision)
     return _make(lambda xp: xp.asarray(numbers.astype(dtype, copy=False)), device, requires_grad)
@@ -253,7 +257,7 @@ def rand(
     """
     shape = _size("rand", size)
     return _drawn(
-        lambda rng, kind: rng.random(shape, kind), dtype, device, requires_grad, generator
+        "rand", lambda rng, kind: rng.random(shape, kind), dtype, device, requires_grad, generator
     )
 
 
@@ -267,7 +271,12 @@ def randn(
     """Numbers drawn from the standard normal distribution. Arguments as `rand`."""
     shape = _size("randn", size)
     return _drawn(
-        lambda rng, kind: rng.standard_normal(shape, kind), dtype, device, requires_grad, generator
+        "randn",
+        lambda rng, kind: rng.standard_normal(shape, kind),
+        dtype,
+        device,
+        requires_grad,
+        generator,
     )
 
 
@@ -314,7 +323,12 @@ def randperm(
 
 
 def bernoulli(input: Tensor, *, generator: np.random.Generator | None = None) -> Tensor:
-    """1 with the probability that `input` gives for each element, else 0; its shape and dtype."""
+    """1 with the probability that `input` gives for each element, else 0; its shape and dtype.
+
+    Raises:
+        ValueError: a probability outside 0 to 1 (on the CPU).
+    """
+    of(input.data).check_range("bernoulli", input.data, 0.0, 1.0)
     chances = rand(input.shape, generator=generator, device=input.device)
     return wrap((chances.data < input.data).astype(input.dtype))
 

@@ -23,7 +23,7 @@ import numpy as np
 from ..autograd import Function, Tensor, wrap
 from ..autograd.modes import mode
 from ..backend import of
-from .common import astype, broadcast_to, check_dim, sum_to
+from .common import astype, broadcast_to, check_broadcast, check_dim, sum_to
 from .shape import RepeatInterleave, Slice, broadcast_tensors, flatten, reshape
 
 __all__ = [
@@ -524,6 +524,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     if dim is None:
         return gather(flatten(input), 0, flatten(indices))
     dim = check_dim("take_along_dim", dim, input.ndim)
+    _check_integers("take_along_dim", indices)
     if indices.ndim != input.ndim:
         raise ValueError(
             f"take_along_dim: indices {indices.shape} must have as many dimensions as input "
@@ -564,6 +565,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where `mask` is true, 1-d; the two broadcast. Waits for a GPU."""
     if mask.dtype != np.bool_:
         raise TypeError(f"masked_select: the mask must be boolean, got {mask.dtype}")
+    check_broadcast("masked_select", input, mask)
     input, mask = broadcast_tensors(input, mask)
     return input[mask]
 

@@ -23,6 +23,7 @@ from .common import (
     astype,
     broadcast_to,
     check_broadcast,
+    check_devices,
     masked,
     operands,
     quiet,
@@ -277,6 +278,7 @@ def _soft_cross_entropy(
 def _check_weight(op: str, input: Tensor, weight: Tensor | None) -> None:
     if weight is None:
         return
+    check_devices(op, input, weight)
     classes = input.shape[0 if input.ndim == 1 else 1]
     if weight.shape != (classes,):
         raise ValueError(
@@ -472,7 +474,7 @@ def binary_cross_entropy(
         reduction: "none", "mean" or "sum".
 
     Raises:
-        ValueError: other shapes, or an input outside 0 to 1 (on the CPU; elsewhere NaN).
+        ValueError: other shapes, an input or target outside 0 to 1 (on the CPU; elsewhere NaN).
     """
     op = "binary_cross_entropy"
     _check_reduction(op, reduction)
@@ -480,6 +482,7 @@ def binary_cross_entropy(
     target = astype(as_tensor(target, input), input.dtype)
     _same_shape(op, input, target)
     of(input.data).check_range(op, input.data, 0.0, 1.0)
+    of(target.data).check_range(op, target.data, 0.0, 1.0)
     loss = BinaryCrossEntropy.apply(input, target)
     return _reduce(loss if weight is None else mul(loss, weight), reduction)
 
@@ -529,6 +532,9 @@ def binary_cross_entropy_with_logits(
     input = as_float(input)
     target = astype(as_tensor(target, input), input.dtype)
     _same_shape(op, input, target)
+    for factor in (weight, pos_weight):
+        if factor is not None:
+            check_broadcast(op, input, factor)
     loss = BinaryCrossEntropyWithLogits.apply(input, target)
     if pos_weight is not None:
         # -log s is the loss for the target 1; it counts w - 1 times more, for the share t.
@@ -581,11 +587,20 @@ def soft_margin_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> 
 
     Args:
         input: scores, any shape.
-        target: 1 or -1, broadcasts.
+        target: 1 or -1, broadcasts to the shape of input.
         reduction: "none", "mean" or "sum".
+
+    Raises:
+        ValueError: a target that does not broadcast to input's shape.
     """
     _check_reduction("soft_margin_loss", reduction)
-    score = mul(as_float(input), target)
+    input, target = as_float(input), as_tensor(target, input)
+    check_broadcast("soft_margin_loss", input, target)
+    if np.broadcast_shapes(input.shape, target.shape) != input.shape:
+        raise ValueError(
+            f"soft_margin_loss: target {target.shape} does not broadcast to input {input.shape}"
+        )
+    score = mul(input, target)
     ones = wrap(of(score.data).xp.ones_like(score.data))
     return _reduce(BinaryCrossEntropyWithLogits.apply(score, ones), reduction)
 
@@ -690,6 +705,7 @@ def hinge_embedding_loss(
     """
     _check_reduction("hinge_embedding_loss", reduction)
     input, target = as_float(input), as_tensor(target, input)
+    check_devices("hinge_embedding_loss", input, target)
     check_broadcast("hinge_embedding_loss", input, target)
     shape = np.broadcast_shapes(input.shape, target.shape)
     x = broadcast_to(input, shape)
@@ -714,12 +730,13 @@ def margin_ranking_loss(
     """
     _check_reduction("margin_ranking_loss", reduction)
     input1, input2 = as_float(input1), as_float(input2)
-    target = as_tensor(target, input1)
+    target = astype(as_tensor(target, input1), input1.dtype)
     if not input1.ndim == input2.ndim == target.ndim:
         raise ValueError(
             "margin_ranking_loss: inputs and target must have the same number of dimensions, got "
             f"{input1.shape}, {input2.shape} and {target.shape}"
         )
+    check_broadcast("margin_ranking_loss", input1, input2, target)
     gap = mul(sub(input1, input2), neg(target))
     return _reduce(clamp(add(gap, margin), min=0), reduction)
 
@@ -752,8 +769,8 @@ def gaussian_nll_loss(
     Args:
         input: predicted means, any shape.
         target: observed values, broadcast with input.
-        var: predicted variances, of input's shape; or with a last dimension of 1, or without the
-            last dimension (one variance for all); or a number.
+        var: predicted variances, of input's shape; or with one dimension of 1, or without the
+            last dimension (one variance for all along it); or a number.
         full: whether to add the constant log(2 pi) / 2.
         eps: the smallest variance; the gradient passes as if there were no limit.
         reduction: "none", "mean" or "sum".
@@ -770,11 +787,15 @@ def gaussian_nll_loss(
     if var.shape != input.shape:
         if var.shape == input.shape[:-1]:
             var = unsqueeze(var, -1)
-        elif var.shape[:-1] != input.shape[:-1] or var.shape[-1:] != (1,):
+        elif var.ndim != input.ndim or [
+            n for n, m in zip(var.shape, input.shape, strict=True) if n != m
+        ] != [1]:
             raise ValueError(
                 f"{op}: var of shape {var.shape} does not fit input {input.shape}: give it this "
-                "shape, or a last dimension of 1"
+                "shape, or one dimension of 1"
             )
+    target = as_tensor(target, input)
+    check_broadcast(op, input, target)
     of(var.data).check_range(op, var.data, 0.0, math.inf)
     var = LiftTo.apply(var, low=eps)
     loss = mul(add(log(var), div(square(sub(input, target)), var)), 0.5)
@@ -832,5 +853,5 @@ def kl_div(
     else:
         loss = sub(XLogX.apply(target), mul(target, input))
     if reduction == "batchmean":
-        return div(sum(loss), input.shape[0])
+        return div(sum(loss), input.shape[0] if input.ndim else 1)
     return _reduce(loss, reduction)

@@ -106,16 +106,20 @@ def matmul(input: Any, other: Any) -> Tensor:
         TypeError: dtypes differ.
         ValueError: a 0-d operand, or shapes that do not fit.
     """
+    return _matmul("matmul", input, other)
+
+
+def _matmul(op: str, input: Any, other: Any) -> Tensor:
     a = as_tensor(input, other if isinstance(other, Tensor) else None)
     b = as_tensor(other, a)
-    _check_dtypes("matmul", a, b)
+    _check_dtypes(op, a, b)
     if a.ndim == 0 or b.ndim == 0:
-        raise ValueError(f"matmul: both operands need a dimension, got {a.shape} and {b.shape}")
+        raise ValueError(f"{op}: both operands need a dimension, got {a.shape} and {b.shape}")
     inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
     lead = _broadcast(a.shape[:-2], b.shape[:-2])
     if a.shape[-1] != inner or lead is None:
         raise ValueError(
-            f"matmul: shapes {a.shape} and {b.shape} do not fit: the last dimension of the first "
+            f"{op}: shapes {a.shape} and {b.shape} do not fit: the last dimension of the first "
             "must equal the last but one of the second, and leading dimensions must broadcast"
         )
     rows = a.shape[-2:-1]  # empty for a vector, which has no such dimension in the result
@@ -134,7 +138,7 @@ def matmul(input: Any, other: Any) -> Tensor:
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """The product of two matrices, (M, K) and (K, N) -> (M, N)."""
     _check_ranks("mm", input, mat2, 2)
-    return matmul(input, mat2)
+    return _matmul("mm", input, mat2)
 
 
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
@@ -142,13 +146,13 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     _check_ranks("bmm", input, mat2, 3)
     if input.shape[0] != mat2.shape[0]:
         raise ValueError(f"bmm: batches differ: {input.shape} and {mat2.shape}; matmul broadcasts")
-    return matmul(input, mat2)
+    return _matmul("bmm", input, mat2)
 
 
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """The inner product of two vectors of one length; 0-d."""
     _check_ranks("dot", input, tensor, 1)
-    return matmul(input, tensor)
+    return _matmul("dot", input, tensor)
 
 
 def outer(input: Tensor, vec2: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from ..backend import of
 from ..backend.plain.norm import wide_dtype
 from .activation import relu
 from .arithmetic import div, mul, neg, pow
-from .common import as_float, astype, broadcast_to, check_dim, masked, quiet
+from .common import as_float, astype, broadcast_to, check_devices, check_dim, masked, quiet
 from .elementwise import abs, clamp, rsqrt, sqrt
 from .reduction import amax, sum
 from .shape import reshape
@@ -369,6 +369,7 @@ def _check_channels(
         )
     if (running_mean is None) != (running_var is None):
         raise ValueError(f"{op}: give both running_mean and running_var, or neither")
+    check_devices(op, input, running_mean, running_var, weight, bias)
     channels = input.shape[1]
     vectors = {
         "running_mean": running_mean,
@@ -382,6 +383,8 @@ def _check_channels(
                 f"{op}: {name} of shape {vector.shape} does not fit the {channels} channels of "
                 f"input {input.shape}"
             )
+        if name.startswith("running") and vector is not None and not vector.is_floating_point():
+            raise TypeError(f"{op}: {name} must be floating-point, got {vector.dtype}")
 
 
 def layer_norm(

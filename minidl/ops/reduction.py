@@ -91,7 +91,7 @@ class Var(Function):
         self.axes, self.keepdim = axes, keepdim
         self.freedom = _count(x.shape, axes) - correction
         self.save_for_backward(x)
-        return _variance(x, axes, self.freedom, keepdim)
+        return _variance(x, axes, self.freedom, keepdim).astype(x.dtype)
 
     def backward(self, grad: Tensor) -> Any:
         (x,) = self.saved_tensors
@@ -106,7 +106,7 @@ class Std(Function):
     def forward(self, x: Any, axes: tuple[int, ...], correction: float, keepdim: bool) -> Any:
         self.axes, self.keepdim = axes, keepdim
         self.freedom = _count(x.shape, axes) - correction
-        y = of(x).xp.sqrt(_variance(x, axes, self.freedom, keepdim))
+        y = of(x).xp.sqrt(_variance(x, axes, self.freedom, keepdim)).astype(x.dtype)
         self.save_for_backward(x, y)
         return y
 
@@ -552,10 +552,11 @@ def _sum(x: Any, axes: tuple[int, ...], keepdim: bool, divisor: float | None = N
 
 
 def _variance(x: Any, axes: tuple[int, ...], freedom: float, keepdim: bool) -> Any:
+    """The sum of squared deviations over `freedom`; in float32 where x is float16."""
     wide = _wide(x)
     deviation = wide - _sum(wide, axes, True, _count(x.shape, axes))
     deviation *= deviation
-    return _sum(deviation, axes, keepdim, freedom if freedom > 0 else 0).astype(x.dtype)
+    return _sum(deviation, axes, keepdim, freedom if freedom > 0 else 0)
 
 
 def _float_only(op: str, input: Any) -> Tensor:

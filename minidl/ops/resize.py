@@ -225,8 +225,11 @@ def antialiased_map(
 ) -> AxisMap:
     """Linear or cubic weights (a = -1/2) stretched over all the inputs an output shrinks together.
 
-    As in Pillow: the filter is as wide as the output's pixel, and normalised at the edges.
+    As in Pillow: the filter is as wide as the output's pixel, and normalised at the edges; an axis
+    that keeps its size is left alone.
     """
+    if n == out:
+        return AxisMap(n, np.arange(n)[None], np.ones((1, n)))
     ratio = _ratio(n, out, scale, align_corners)
     stretch = max(ratio, 1.0)
     reach = (2 if cubic else 1) * stretch

@@ -18,6 +18,7 @@ from .common import (
     binary,
     cast_like,
     check_broadcast,
+    check_devices,
     check_dim,
     masked,
     numpy_names,
@@ -164,6 +165,7 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     if not isinstance(input, Tensor) and not isinstance(other, Tensor):
         input = as_tensor(input, like=condition)
     a, b = operands(input, other)
+    check_devices("where", condition, a, b)
     try:
         return Where.apply(a, b, mask)
     except ValueError:
@@ -192,6 +194,9 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
                 "for a tensor use where(mask, value, input)"
             )
         value = cast_like(value, input)
+    elif isinstance(value, np.generic):
+        value = value.item()  # a number of NumPy's would decide the dtype
+    check_devices("masked_fill", input, mask, value)
     try:
         return Where.apply(value, input, mask.data)
     except ValueError:

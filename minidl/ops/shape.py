@@ -308,6 +308,8 @@ def _cut(x: Tensor, dim: int, start: int, stop: int) -> Tensor:
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """`length` elements from `start` on along `dim`. A view."""
     dim = check_dim("narrow", dim, input.ndim)
+    if input.ndim == 0:
+        raise ValueError("narrow: a 0-d tensor has no dimension to narrow")
     size = input.shape[dim]
     first = start + size if start < 0 else start
     if not (0 <= first <= size and 0 <= length <= size - first):
@@ -541,8 +543,11 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` pieces of equal length along `dim`; the last may be shorter. Views."""
     if chunks < 1:
         raise ValueError(f"chunk: the number of pieces must be positive, got {chunks}")
-    size = input.shape[check_dim("chunk", dim, input.ndim)] if input.ndim else 0
-    if size == 0 and input.ndim:
+    dim = check_dim("chunk", dim, input.ndim)
+    if input.ndim == 0:
+        raise ValueError("chunk: a 0-d tensor has no dimension to divide")
+    size = input.shape[dim]
+    if size == 0:
         return split(input, [0] * chunks, dim)
     return split(input, -(-size // chunks), dim)
 
@@ -626,7 +631,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     if len(axes) != len(steps):
         raise ValueError(f"roll: {len(steps)} shift(s) for {len(axes)} dimension(s)")
     if input.ndim == 0:
-        return Clone.apply(input)
+        raise IndexError(f"roll: dims {dims} given, but a 0-d tensor has none")
     return Roll.apply(input, shifts=steps, dims=axes)
 
 
@@ -731,6 +736,11 @@ def pad(
         raise ValueError(f"pad: unknown mode {mode!r}; known are {known}")
     if value is not None:
         raise ValueError(f"pad: mode {mode!r} takes no value")
+    if input.ndim - len(pairs) not in (1, 2) or 0 in input.shape[input.ndim - len(pairs) - 1 :]:
+        raise ValueError(
+            f"pad: mode {mode!r} with {len(pairs)} pair(s) of widths needs an input (N, C, ...) or "
+            f"(C, ...) of as many axes, of which only the batch may be empty; got {input.shape}"
+        )
     for dim, (a, b) in enumerate(widths):
         if a or b:
             input = _MARGINS[mode](input, dim, a, b)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor, enable_grad, wrap
-from ..backend import of
+from ..backend import of, quietly
 from .flat import Flat, Run, lay_out
 
 __all__ = ["Optimizer"]
@@ -142,7 +142,7 @@ class Optimizer:
             for flat in self._laid_out(number, group["params"]):
                 flat.prepare(names, self.state)
                 for run in flat.runs(names, self._age):
-                    self._update(run, group)
+                    quietly(self._update, run, group)
                     self._note(run)
         self.steps_taken += 1
         return loss

@@ -59,9 +59,9 @@ def read_log(path: str | os.PathLike[str]) -> list[Row]:
         FileNotFoundError: there is no such file.
         ValueError: it is not such a log.
     """
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
     try:
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file))
         return [{name: float(v) for name, v in row.items() if v != ""} for row in rows]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, csv.Error) as error:
         raise ValueError(f"{os.fspath(path)} is not the log of a run: {error}") from None

@@ -35,6 +35,7 @@ class Bar:
             disable=None if visible else True,  # None: unless stderr is a terminal
             leave=False,
             dynamic_ncols=True,
+            delay=1e-6,  # not before `begin` says where it starts
         )
         self._next = 0.0
 

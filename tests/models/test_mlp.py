@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import minidl as md
 from minidl import models, nn
 
 from .overfit import overfit
@@ -29,4 +30,4 @@ def test_it_learns_a_handful_of_pictures_by_heart():
 
 def test_the_last_layer_has_no_activation():
     x = np.random.default_rng(0).normal(size=(8, 784)).astype(np.float32)
-    assert models.mlp()(nn.module.Tensor(x)).data.min() < 0
+    assert models.mlp()(md.tensor(x)).data.min() < 0

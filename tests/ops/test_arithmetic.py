@@ -158,3 +158,15 @@ def test_the_gradient_of_a_large_power_of_negative_numbers_is_right():
     x = -np.linspace(0.5, 1.5, 3000)  # long enough for the kernel that works on magnitudes
     for n in (5, 6, -3):
         assert_like_torch(lambda x, n=n: x**n, lambda torch, x, n=n: x**n, x)
+
+
+def test_random_shapes_that_broadcast_give_torchs_values_and_gradients():
+    rng = np.random.default_rng(0)
+    for trial in range(120):
+        function = BINARY[trial % len(BINARY)]
+        shape = rng.integers(1, 4, rng.integers(0, 5))
+        pair = []
+        for _ in range(2):
+            part = np.where(rng.random(len(shape)) < 0.4, 1, shape)[rng.integers(len(shape) + 1) :]
+            pair.append(rng.uniform(0.3, 2.0, part))
+        assert_like_torch(function, lambda torch, a, b, f=function: f(a, b), *pair)

@@ -140,3 +140,10 @@ def test_a_training_step_through_a_step_function_learns_nothing_but_runs():
 def test_shapes_that_do_not_broadcast_are_named():
     with pytest.raises(ValueError, match=r"lt: shapes \(3,\) and \(2,\) do not broadcast"):
         op.lt(md.tensor([1, 2, 3]), md.tensor([1, 2]))
+
+
+def test_tensors_on_different_devices_are_named():
+    here, there = md.tensor([1.0]), md.tensor([1.0], device="strict")
+    for function in (op.eq, op.lt, op.logical_and, op.allclose):
+        with pytest.raises(RuntimeError, match="different devices"):
+            function(here, there)

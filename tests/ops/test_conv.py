@@ -1,9 +1,12 @@
 """Convolution: errors, empty batches, saved memory, special values."""
 
+import warnings
+
 import numpy as np
 import pytest
 
 import minidl as md
+from minidl.backend import get_num_threads, set_num_threads
 from minidl.ops.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 
 
@@ -110,6 +113,24 @@ def test_nan_stays_within_the_windows_that_see_it():
     expected = np.zeros((9, 9), bool)
     expected[3:6, 3:6] = True
     assert np.array_equal(np.isnan(y[0, 0]), expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_infinities_give_nan_without_a_warning(threads):
+    x = np.full((8, 4, 16, 16), np.inf, np.float32)
+    x[:, 1] = -np.inf
+    before = get_num_threads()
+    set_num_threads(threads)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            w = md.Tensor(np.ones((4, 4, 3, 3), np.float32), requires_grad=True)
+            y = conv2d(md.Tensor(x), w, padding=1)
+            y.sum().backward()
+    finally:
+        set_num_threads(before)
+    assert np.isnan(y.detach().numpy()).all()
+    assert not np.isnan(w.grad.numpy()).any()
 
 
 def test_transposed_convolution_is_the_adjoint_of_convolution():

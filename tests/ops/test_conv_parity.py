@@ -74,14 +74,18 @@ def near(actual, expected, rtol, what):
 
 @pytest.fixture(autouse=True)
 def _quiet_torch():
+    """On one thread: several wait for each other 20 times as long as such small sums take."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     with warnings.catch_warnings():  # torch copies for 'same' with even kernels, and says so
         warnings.simplefilter("ignore", UserWarning)
         yield
+    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("block", range(8))
 def test_random_configurations_agree_with_torch(block):
-    for seed in range(50 * block, 50 * (block + 1)):
+    for seed in range(75 * block, 75 * (block + 1)):
         compare(seed)
 
 

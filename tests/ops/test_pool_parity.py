@@ -15,6 +15,16 @@ from minidl.ops import pool, resize
 torch = pytest.importorskip("torch", reason="parity needs the extra `reference`")
 F = torch.nn.functional
 
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_torch_thread():
+    """torch's threads wait for each other in a spin, for long when the machine is busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 TOLERANCE = {np.float64: 1e-10, np.float32: 1e-4}
 DEFAULT, SLOW = 400, 4000
 
@@ -145,6 +155,11 @@ def resizing(rng, dtype):
     outputs = output_size(x, options)
     if options.get("antialias") and outputs[-1] == 1:
         options["antialias"] = False  # torch 2.13 is wrong here: all its output's rows are the same
+    if "scale_factor" in options and any(
+        out in (n, 2 * n) for n, out in zip(x.shape[2:], outputs, strict=True)
+    ):
+        # torch's gradient ignores the factor here (antialias; nearest of sequences), its value not
+        options["recompute_scale_factor"] = True
     if options["mode"].startswith("nearest") and on_an_edge(x, outputs, options):
         options["mode"] = "area"
     return x, options, "interpolate", resize.interpolate, F.interpolate

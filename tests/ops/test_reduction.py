@@ -223,6 +223,8 @@ def test_float16_is_added_up_in_float32():
     assert op.cumsum(x, 1).data[0, -1] == 3000.0
     assert op.norm(x * 200).item() == pytest.approx(200 * math.sqrt(6000), rel=1e-3)
     assert op.var(x * md.tensor(np.float16(300)), 1).tolist() == [0.0, 0.0]
+    wide = md.tensor(np.array([-400, 400], np.float16))  # a variance that float16 cannot hold
+    assert op.std(wide, correction=0).item() == 400.0
 
 
 def test_cumsum_needs_a_dimension():
@@ -252,3 +254,28 @@ def test_reductions_of_many_elements_agree_with_double_precision():
         for name, expected in [("sum", np.sum), ("mean", np.mean), ("amax", np.max)]:
             value = getattr(op, name)(md.tensor(x), dim).numpy()
             np.testing.assert_allclose(value, expected(wide, axis=dim), rtol=1e-4, atol=2e-3)
+
+
+def test_random_shapes_and_dimensions_give_torchs_values_and_gradients():
+    rng = np.random.default_rng(0)
+    names = ["sum", "mean", "var", "std", "amax", "amin", "logsumexp", "prod", "max", "cumsum"]
+    for trial in range(300):
+        name = names[trial % len(names)]
+        shape = tuple(rng.integers(1, 5, rng.integers(1, 5)).tolist())
+        x = rng.standard_normal(shape)
+        keepdim = bool(rng.integers(2))
+        dims = rng.permutation(len(shape))[: rng.integers(1, len(shape) + 1)]
+        dim = tuple((dims - len(shape) * rng.integers(2)).tolist())
+        if name in ("prod", "max", "cumsum"):
+            dim = dim[0]
+        arguments = {"dim": dim} if name == "cumsum" else {"dim": dim, "keepdim": keepdim}
+        if name in ("var", "std"):
+            arguments["correction"] = 0
+
+        def theirs(torch, x, name=name, arguments=arguments):
+            result = getattr(torch, name)(x, **arguments)
+            return tuple(result) if name == "max" else result
+
+        assert_like_torch(
+            lambda x, name=name, arguments=arguments: getattr(op, name)(x, **arguments), theirs, x
+        )

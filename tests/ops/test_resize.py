@@ -64,6 +64,30 @@ def test_a_factor_for_each_axis_and_a_rounded_down_size():
     assert upsample(image(1, 1, 5, 5), scale_factor=2).shape == (1, 1, 10, 10)
 
 
+@pytest.mark.parametrize(
+    ("shape", "factor", "options"),
+    [
+        ((1, 2, 8, 8), 2.06, {"mode": "nearest"}),  # doubled exactly
+        ((1, 2, 8, 8), 1.06, {"mode": "nearest"}),  # left alone
+        ((1, 2, 8), 2.06, {"mode": "nearest"}),  # not so for sequences: by the factor
+        ((1, 2, 8), 1.06, {"mode": "nearest"}),
+        ((1, 2, 8, 9), 1.06, {"mode": "nearest-exact"}),
+        ((1, 2, 8, 9), 1.06, {"mode": "bilinear"}),
+        ((1, 2, 8, 9), (1.06, 1.5), {"mode": "bicubic"}),
+        ((1, 2, 8, 9), (1.06, 1.5), {"mode": "bilinear", "antialias": True}),
+    ],
+    ids=str,
+)
+def test_a_factor_that_does_not_change_or_just_doubles_the_size_means_what_it_does_in_torch(
+    shape, factor, options
+):
+    torch = pytest.importorskip("torch", reason="parity needs the extra `reference`")
+    x = rng.standard_normal(shape)
+    ours = interpolate(md.tensor(x), scale_factor=factor, **options).data
+    theirs = torch.nn.functional.interpolate(torch.tensor(x), scale_factor=factor, **options)
+    assert np.allclose(ours, theirs.numpy(), atol=1e-12)
+
+
 def test_nan_reaches_the_pixels_it_reaches_in_torch():
     torch = pytest.importorskip("torch", reason="parity needs the extra `reference`")
     x = rng.standard_normal((2, 2, 40, 40)).astype(np.float32)

@@ -197,3 +197,12 @@ def test_choices_of_large_arrays_are_those_of_small_ones():
         assert_like_torch(
             op.where, lambda torch, m, a, b: torch.where(m, a, b), mask, a, b, dtype=dtype
         )
+
+
+def test_tensors_on_different_devices_are_named():
+    x, mask = md.tensor([1.0]), md.tensor([True], device="strict")
+    for function in (lambda: op.where(mask, x, x), lambda: op.masked_fill(x, mask, 0.0)):
+        with pytest.raises(RuntimeError, match="different devices"):
+            function()
+    with pytest.raises(RuntimeError, match="different devices"):
+        op.maximum(x, md.tensor([1.0], device="strict"))

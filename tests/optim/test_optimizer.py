@@ -9,7 +9,6 @@ import pytest
 from minidl import optim
 from minidl.autograd import Tensor
 from minidl.backend import of
-from minidl.optim.flat import lay_out
 
 SHAPES = [(3, 4), (5,), (2, 3, 2, 2), (), (1,)]
 
@@ -454,13 +453,3 @@ def test_the_listing_shows_every_group():
     text = repr(optim.SGD([{"params": parameters()[:1], "lr": 0.5}]))
     assert "Parameter Group 0" in text
     assert "lr: 0.5" in text
-
-
-def test_laying_out_keeps_order_and_shapes():
-    params = parameters()
-    (flat,) = lay_out(params)
-    assert flat.data.size == sum(p.numel() for p in params)
-    assert [p.shape for p in params] == SHAPES
-    assert flat.intact
-    params[2].data = params[2].data.copy()
-    assert not flat.intact

@@ -28,18 +28,19 @@ class Images(ArrayDataset):
         return images + 0.1 * rng.standard_normal(images.shape, dtype=np.float32)
 
 
-def network(width=16):
+def network(width=4):
     return nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(64, width),
-        nn.BatchNorm1d(width),
+        nn.Conv2d(1, width, 3, padding=1),
+        nn.BatchNorm2d(width),
         nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
         nn.Dropout(0.2),
-        nn.Linear(width, 4),
+        nn.Linear(16 * width, 4),
     )
 
 
-def parts(seed=0, workers=0, width=16, schedule="cosine", device="cpu", epochs=3):
+def parts(seed=0, workers=0, width=4, schedule="cosine", device="cpu", epochs=3):
     """The arguments of `fit`, freshly made, as a new process makes them."""
     md.manual_seed(seed)
     model = network(width).to(device)

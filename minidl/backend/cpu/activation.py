@@ -52,8 +52,8 @@ class CpuActivationKernels(ActivationKernels):
 
 # Arrays with fewer elements are one piece.
 FEW = 1 << 16
-# The arrays that a kernel has in hand at a time.
-BUFFERS = 3
+# How many arrays of the size of a piece share the cache: the input and one more.
+BUFFERS = 2
 
 
 def _in_pieces(kernel: Callable[[Any], Any], x: Any) -> Any:

@@ -32,7 +32,8 @@ class CpuLossKernels(plain.LossKernels):
             )
 
     def check_range(self, op: str, x: Array, low: float, high: float) -> None:
-        if x.size and (x.min() < low or x.max() > high):
+        # Written so that NaN, which compares as false, is outside too.
+        if x.size and not (x.min() >= low and x.max() <= high):
             raise ValueError(
                 f"{op}: all elements must be between {low} and {high}, got {x.min()} to {x.max()}"
             )

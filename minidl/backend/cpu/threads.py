@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import copy_context
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
@@ -99,8 +100,11 @@ def _spread(work: Callable[[int], None], count: int, threads: int) -> None:
         finally:
             _here.working = False
 
-    helpers = [_pool().submit(run) for _ in range(threads - 1)]
+    # In a copy of the caller's context: NumPy's error state is the same in every thread.
+    helpers = [_pool().submit(copy_context().run, run) for _ in range(threads - 1)]
     run()
+    for helper in helpers:
+        helper.cancel()  # where it has not even begun: all work is done
     wait(helpers)
     if failures:
         raise failures[0]

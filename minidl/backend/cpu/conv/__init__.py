@@ -48,9 +48,13 @@ class CpuConvKernels:
 
     def conv_weight_grad(self, x: np.ndarray, g: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
         dtype, x, g = x.dtype, _wide(x), _wide(g)
+        shape = (g.shape[1], x.shape[1] // geometry.groups, *geometry.kernel)
+        dw = np.empty(shape, x.dtype)
         if g.size:
-            return weight_grad_by_table(x, g, geometry).astype(dtype, copy=False)
-        return np.zeros((g.shape[1], x.shape[1] // geometry.groups, *geometry.kernel), dtype)
+            weight_grad_by_table(x, g, geometry, dw)
+        else:
+            dw.fill(0)
+        return dw.astype(dtype, copy=False)
 
     def conv_bias_grad(self, g: np.ndarray) -> np.ndarray:
         n, o, ho, wo = g.shape

@@ -12,7 +12,7 @@ from types import ModuleType
 import numpy as np
 
 from ...geometry import ConvGeometry
-from . import depthwise, direct, im2col, pointwise, rows, winograd
+from . import depthwise, direct, im2col, pointwise, rows, shift, winograd
 from .phases import input_grad_by_phases
 
 __all__ = ["ALGORITHMS", "choose", "conv_algorithm"]
@@ -21,6 +21,7 @@ ALGORITHMS: dict[str, ModuleType] = {
     "direct": direct,
     "im2col": im2col,
     "rows": rows,
+    "shift": shift,
     "pointwise": pointwise,
     "depthwise": depthwise,
     "winograd": winograd,
@@ -62,6 +63,7 @@ def choose(
         return None if face == "input_grad" else im2col
     elif pointwise.supports(face, geometry, channels):
         return pointwise
+    # (shift has no line: rows reads as little, and adds up a third as often.)
     # A quarter of the multiplications pays for the transforms if there are many of them:
     # 64 channels of 56 x 56, .7 of the time of rows.
     elif (
@@ -101,11 +103,13 @@ def input_grad_by_table(
         algorithm.input_grad(g, w, geometry, dx)
 
 
-def weight_grad_by_table(x: np.ndarray, g: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
-    """The gradient to the weight, (O, C/G, kh, kw). x (N, C, H, W), g (N, O, Ho, Wo)."""
+def weight_grad_by_table(
+    x: np.ndarray, g: np.ndarray, geometry: ConvGeometry, dw: np.ndarray
+) -> None:
+    """Write the gradient to the weight into dw, of w's shape. x (N, C, H, W), g (N, O, Ho, Wo)."""
     algorithm = choose("weight_grad", geometry, x.shape[1], g.shape[1], g.shape[2:])
     assert algorithm is not None
-    return algorithm.weight_grad(x, g, geometry)
+    algorithm.weight_grad(x, g, geometry, dw)
 
 
 class _Forced(threading.local):
@@ -119,8 +123,8 @@ class conv_algorithm:
     """Compute the CPU convolutions of this thread by one algorithm within a `with` block.
 
     Args:
-        name: "direct", "im2col", "rows", "pointwise", "depthwise" or "winograd". A convolution
-            that the algorithm cannot do is computed as if nothing were said.
+        name: "direct", "im2col", "rows", "shift", "pointwise", "depthwise" or "winograd". A
+            convolution that the algorithm cannot do is computed as if nothing were said.
 
     Raises:
         ValueError: unknown name.

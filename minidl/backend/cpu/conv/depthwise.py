@@ -89,26 +89,26 @@ def input_grad(g: np.ndarray, w: np.ndarray, geometry: ConvGeometry, dx: np.ndar
     _each_chunk(channels, g.nbytes + dx.nbytes, work)
 
 
-def weight_grad(x: np.ndarray, g: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
-    """The gradient to the weight, (O, 1, kh, kw). x (N, C, H, W), g (N, O, Ho, Wo)."""
-    channels, o = x.shape[1], g.shape[1]
+def weight_grad(x: np.ndarray, g: np.ndarray, geometry: ConvGeometry, dw: np.ndarray) -> None:
+    """Write the gradient to the weight into dw, of w's shape. x (N, C, H, W), g (N, O, Ho, Wo)."""
+    channels = x.shape[1]
     plan = _plan(geometry, x.shape[2:], g.shape[2:])
     x, g = _by_channel(x, channels), _by_channel(g, channels)
-    dw = np.zeros((channels, o // channels, *geometry.kernel), x.dtype)
+    kernels = dw.reshape(channels, -1, *geometry.kernel)
+    kernels[...] = 0
 
     def work(chunk: slice) -> None:
         # Products that sum over images want the images of a channel close together.
         images, gradients = _gathered("images", x[:, chunk]), _gathered("gradients", g[:, chunk])
-        matrix = plan.matrix(dw[chunk])
+        matrix = plan.matrix(kernels[chunk])
         for band in plan.bands:
             seen = _runs(images[:, :, :, band.seen]).swapaxes(2, 3)
             rows = _runs(gradients[:, :, :, band.rows])
             part = plan.part(matrix, band)
             part += np.matmul(seen, rows, out=scratch("product", part.shape, x.dtype))
-        dw[chunk] = plan.kernels(matrix)
+        kernels[chunk] = plan.kernels(matrix)
 
     _each_chunk(channels, x.nbytes + g.nbytes, work)
-    return dw.reshape(o, 1, *geometry.kernel)
 
 
 class _Band(NamedTuple):
@@ -236,7 +236,8 @@ def _gathered(name: str, x: np.ndarray) -> np.ndarray:
 
 def _each_chunk(channels: int, nbytes: int, work: Callable[[slice], None]) -> None:
     """Call `work` for ranges of channels whose pixels fit the cache, on all threads."""
-    count = max(get_num_threads(), nbytes // PIECE_BYTES)
-    size = max(1, channels // count)
+    # No chunk is so small that waking a thread for it takes longer than the work.
+    count = max(min(get_num_threads(), 16 * nbytes // PIECE_BYTES), nbytes // PIECE_BYTES, 1)
+    size = -(-channels // count)
     chunks = [slice(first, first + size) for first in range(0, channels, size)]
     parallel(lambda index: work(chunks[index]), len(chunks))

@@ -40,14 +40,12 @@ def input_grad(g: np.ndarray, w: np.ndarray, geometry: ConvGeometry, dx: np.ndar
             dx[:, inputs, u, v] += g[:, outputs, i, j] @ w[outputs, :, a, b]
 
 
-def weight_grad(x: np.ndarray, g: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
-    """The gradient to the weight, (O, C/G, kh, kw). x (N, C, H, W), g (N, O, Ho, Wo)."""
-    c, o = x.shape[1], g.shape[1]
-    dw = np.zeros((o, c // geometry.groups, *geometry.kernel), x.dtype)
+def weight_grad(x: np.ndarray, g: np.ndarray, geometry: ConvGeometry, dw: np.ndarray) -> None:
+    """Write the gradient to the weight into dw, of w's shape. x (N, C, H, W), g (N, O, Ho, Wo)."""
+    dw[...] = 0
     for i, j, a, b, u, v in _meetings(geometry, x.shape, g.shape):
-        for inputs, outputs in _groups(geometry, c, o):
+        for inputs, outputs in _groups(geometry, x.shape[1], g.shape[1]):
             dw[outputs, :, a, b] += g[:, outputs, i, j].T @ x[:, inputs, u, v]
-    return dw
 
 
 def _meetings(

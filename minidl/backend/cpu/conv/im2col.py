@@ -80,8 +80,8 @@ def input_grad(g: np.ndarray, w: np.ndarray, geometry: ConvGeometry, dx: np.ndar
     parallel(work, len(images))
 
 
-def weight_grad(x: np.ndarray, g: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
-    """The gradient to the weight, (O, C/G, kh, kw). x (N, C, H, W), g (N, O, Ho, Wo)."""
+def weight_grad(x: np.ndarray, g: np.ndarray, geometry: ConvGeometry, dw: np.ndarray) -> None:
+    """Write the gradient to the weight into dw, of w's shape. x (N, C, H, W), g (N, O, Ho, Wo)."""
     c, o = x.shape[1], g.shape[1]
     groups = geometry.groups
     kh, kw = geometry.kernel
@@ -101,7 +101,8 @@ def weight_grad(x: np.ndarray, g: np.ndarray, geometry: ConvGeometry) -> np.ndar
     shape = (groups, kh * kw * c // groups, o // groups)
     total = sum_of_pieces(_cut(x, g, geometry), shape, x.dtype, work)
     total = total.reshape(groups, kh, kw, c // groups, o // groups)
-    return total.transpose(0, 4, 3, 1, 2).reshape(o, c // groups, kh, kw)
+    by_group = dw.reshape(groups, o // groups, c // groups, kh, kw)
+    by_group[...] = total.transpose(0, 4, 3, 1, 2)
 
 
 def _matrix(w: np.ndarray, groups: int) -> np.ndarray:

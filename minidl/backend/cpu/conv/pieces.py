@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -73,11 +74,25 @@ def cut(
         fitting: output rows in a piece, of one or several images; see `rows_that_fit`.
         multiple: bands begin at multiples of this row.
     """
-    threads = get_num_threads()
+    return _cut(batch, height, rows, geometry, fitting, multiple, get_num_threads())
+
+
+@lru_cache(maxsize=256)  # a network asks for the same few again and again
+def _cut(
+    batch: int,
+    height: int,
+    rows: int,
+    geometry: ConvGeometry,
+    fitting: int,
+    multiple: int,
+    threads: int,
+) -> list[Piece]:
     if fitting >= rows:
         images = fitting // rows
-        if threads > 1:  # a few pieces for each thread, so that all end at about the same time
-            images = min(images, -(-batch // (2 * threads)))
+        if threads > 1:
+            # A few pieces for each thread, so that all end at about the same time; but none so
+            # small that waking a thread takes longer than the work.
+            images = min(images, max(-(-batch // (2 * threads)), fitting // (16 * rows), 1))
         most = rows
     else:
         images = 1

@@ -55,8 +55,8 @@ def input_grad(g: np.ndarray, w: np.ndarray, geometry: ConvGeometry, dx: np.ndar
     each_piece(_cut(dx, g, geometry), work)
 
 
-def weight_grad(x: np.ndarray, g: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
-    """The gradient to the weight, (O, C/G, 1, 1). x (N, C, H, W), g (N, O, Ho, Wo)."""
+def weight_grad(x: np.ndarray, g: np.ndarray, geometry: ConvGeometry, dw: np.ndarray) -> None:
+    """Write the gradient to the weight into dw, of w's shape. x (N, C, H, W), g (N, O, Ho, Wo)."""
     c, o = x.shape[1], g.shape[1]
     groups = geometry.groups
     shape = (groups, c // groups, o // groups)
@@ -69,7 +69,7 @@ def weight_grad(x: np.ndarray, g: np.ndarray, geometry: ConvGeometry) -> np.ndar
         total += np.matmul(pixels, gradients, out=product).sum(0)
 
     total = sum_of_pieces(_cut(x, g, geometry), shape, x.dtype, work)
-    return total.swapaxes(1, 2).reshape(o, c // groups, 1, 1)
+    dw.reshape(groups, o // groups, c // groups)[...] = total.swapaxes(1, 2)
 
 
 def _cut(x: np.ndarray, y: np.ndarray, geometry: ConvGeometry) -> list[Piece]:

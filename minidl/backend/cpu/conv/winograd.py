@@ -110,8 +110,8 @@ def input_grad(g: np.ndarray, w: np.ndarray, geometry: ConvGeometry, dx: np.ndar
     input_grad_by_phases(forward, g, w, geometry, dx)
 
 
-def weight_grad(x: np.ndarray, g: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
-    """The gradient to the weight, (O, C, 3, 3). x (N, C, H, W), g (N, O, Ho, Wo)."""
+def weight_grad(x: np.ndarray, g: np.ndarray, geometry: ConvGeometry, dw: np.ndarray) -> None:
+    """Write the gradient to the weight into dw, of w's shape. x (N, C, H, W), g (N, O, Ho, Wo)."""
     c, o = x.shape[1], g.shape[1]
     of_output = TO_OUTPUT.T.astype(g.dtype)
 
@@ -126,8 +126,8 @@ def weight_grad(x: np.ndarray, g: np.ndarray, geometry: ConvGeometry) -> np.ndar
         total += np.matmul(pixels, gradients.swapaxes(1, 2), out=product)
 
     total = sum_of_pieces(_cut(x, g, geometry), (36, c, o), x.dtype, work)
-    dw = OF_KERNEL.T.astype(x.dtype) @ total.reshape(36, c * o)
-    return dw.reshape(3, 3, c, o).transpose(3, 2, 0, 1)
+    taps = OF_KERNEL.T.astype(x.dtype) @ total.reshape(36, c * o)
+    dw[...] = taps.reshape(3, 3, c, o).transpose(3, 2, 0, 1)
 
 
 def _cut(x: np.ndarray, y: np.ndarray, geometry: ConvGeometry) -> list[Piece]:
