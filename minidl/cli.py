@@ -288,14 +288,16 @@ def _device(name: str) -> backend.device:
 
 
 def _shape(text: str) -> tuple[int, ...]:
-    return tuple(int(n) for n in text.replace("x", ",").split(","))
+    numbers = text.replace("x", ",").split(",")
+    if len(numbers) != 3 or not all(number.isdigit() and int(number) for number in numbers):
+        raise argparse.ArgumentTypeError(f"write it as 1x28x28, not {text!r}")
+    return tuple(int(number) for number in numbers)
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 1, not {text!r}")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -814,7 +814,7 @@ def test_only_import_lines_change():
 
 def test_a_lenet_on_images_with_loaders_schedule_evaluation_and_a_weight_file(tmp_path):
     results = compare(LENET, tmp_path)
-    assert results["losses"][-1] < 0.5 * results["losses"][0]
+    assert results["losses"][-1] < 0.8 * results["losses"][0]
     assert results["reloaded"] == results["tests"][-1]
 
 

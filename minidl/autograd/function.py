@@ -32,11 +32,11 @@ __all__ = ["Function"]
 
 _count = itertools.count().__next__
 _FREED = object()
+_SELF = object()  # "the node that saves it": a reference to that node would be a circle
 _FLOAT_KINDS = "fV"  # V: bfloat16, a NumPy extension type
 
 
-# (node or leaf, which of its outputs, shape, dtype)
-Edge = tuple[Any, int, tuple[int, ...], Any]
+Edge = tuple[Any, int]  # (node or leaf, which of its outputs)
 
 
 class Function:
@@ -60,11 +60,11 @@ class Function:
 
     # The graph, filled in by apply() when it records:
     sequence: int  # rises with every node, so that consumers have a higher one than producers
-    edges: list[Edge | None]  # for each argument: where it came from
-    results: list[tuple[tuple[int, ...], Any, Any]]  # (shape, dtype, backend) of each output
-    hooks: dict[int, list[Any]] | None  # functions to call with the gradient of an output
-    retained: dict[int, Any] | None  # weak references to outputs that asked to keep their gradient
-    _saved: Any
+    edges: list[Edge | None]  # for each argument: where it came from; None: no gradient wanted
+    results: list[tuple[tuple[int, ...], Any]]  # (shape, dtype) of each output
+    hooks: dict[int, list[Any]] | None = None  # functions to call with the gradient of an output
+    retained: dict[int, Any] | None = None  # weak references to outputs that keep their gradient
+    _saved: Any = ()
 
     @property
     def name(self) -> str:
@@ -118,17 +118,17 @@ class Function:
     def apply(cls, *inputs: Any, **parameters: Any) -> Any:
         """Run `forward` and record it if a gradient may be asked for. Returns Tensor(s)."""
         start = perf_counter() if events.listeners else 0.0
-        arrays = []
+        arrays: list[Any] = []
         needs = []
-        device = None
+        kind = None  # the class of the device's arrays
         for x in inputs:
             if isinstance(x, Tensor):
                 array = x.data
                 arrays.append(array)
                 needs.append(x.requires_grad)
-                if device is None:
-                    device = type(array)
-                elif type(array) is not device:
+                if kind is None:
+                    kind = type(array)
+                elif type(array) is not kind:
                     _refuse_mixed_devices(cls, inputs)
             else:
                 arrays.append(x)
@@ -137,13 +137,18 @@ class Function:
         node = cls()
         node.recording = recording = mode.recording and True in needs
         node.needs_input_grad = tuple(needs)
-        node._saved = ()
         outputs = quietly(cls.forward, node, *arrays, **parameters)
-        single = type(outputs) is not tuple
+        single = not isinstance(outputs, tuple)
         if single:
             outputs = (outputs,)
-        # Every Tensor has an array object of its own: saved arrays are recognised by identity.
-        results = [wrap(out if not _among(out, arrays) else out.view()) for out in outputs]
+        results = []
+        for out in outputs:
+            if type(out) is not kind:
+                _check_array(cls, out)
+            # Every Tensor has an array object of its own: saved arrays are recognised by identity.
+            result = wrap(out.view() if _among(out, arrays) else out)
+            results.append(result)
+            arrays.append(out)
         if node.view:
             source = next(x for x in inputs if isinstance(x, Tensor))
             for result in results:
@@ -161,17 +166,19 @@ class Function:
         self, inputs: tuple[Any, ...], results: list[Tensor], arrays: tuple[Array, ...]
     ) -> None:
         self.sequence = _count()
-        self.hooks = self.retained = None
         self.edges = [
-            (x._node or x, x._output, x.data.shape, x.data.dtype) if needed else None
+            None if not needed else (x if x._node is None else x._node, x._output)
             for x, needed in zip(inputs, self.needs_input_grad, strict=True)
         ]
-        self.results = [(r.data.shape, r.data.dtype, of(r.data)) for r in results]
         if self._saved:
-            tensors = [x for x in inputs if isinstance(x, Tensor)]
-            self._saved = tuple([_Saved.pack(a, tensors, results, arrays) for a in self._saved])
+            self._saved = [
+                None if a is None else _Saved(a, inputs, results, arrays) for a in self._saved
+            ]
+        self.results = []
         for i, result in enumerate(results):
-            if result.data.dtype.kind in _FLOAT_KINDS:
+            array = result.data
+            self.results.append((array.shape, array.dtype))
+            if array.dtype.kind in _FLOAT_KINDS:
                 result.requires_grad = True
                 result._node = self
                 result._output = i
@@ -189,76 +196,78 @@ class Function:
 class _Saved:
     """An array kept for backward, with its place in the graph and its version at that time."""
 
-    __slots__ = ("array", "leaf", "node", "output", "requires_grad", "seen", "version")
+    __slots__ = ("array", "output", "seen", "source", "version")
 
     array: Array
-    leaf: Tensor | None  # the input itself, where that is a leaf
-    node: Any  # the Function it came from, None, or "self" for an output of the node that saves it
-    output: int
-    requires_grad: bool
+    source: Any  # what made it: a Function, a leaf, _SELF; None: it needs no gradient
+    output: int  # which of the source's outputs it is
     version: list[int] | None  # the counter of its memory; None for a constant
     seen: int  # what that counter showed when it was saved
 
-    @staticmethod
-    def pack(
-        array: Array | None,
-        inputs: list[Tensor],
+    def __init__(
+        self,
+        array: Array,
+        inputs: tuple[Any, ...],
         results: list[Tensor],
         outputs: tuple[Array, ...],
-    ) -> _Saved | None:
-        if array is None:
-            return None
-        self = _Saved()
+    ) -> None:
         self.array = array
-        self.leaf = self.node = None
-        self.output = 0
-        self.requires_grad = False
-        self.version = None
-        for index, output in enumerate(outputs):
-            if output is array:
-                result = results[index]
-                # Held by its own node: a reference to the node here would be a circle.
-                self.array, self.node, self.output = result.data, "self", index
-                self.requires_grad = array.dtype.kind in _FLOAT_KINDS
-                self.version = result._version
-                break
-        else:
-            for x in inputs:
-                if x.data is array:
-                    self.requires_grad = x.requires_grad
-                    if x.requires_grad and x._node is None:
-                        self.leaf = x
-                    self.node, self.output = x._node, x._output
-                    self.version = x._version
-                    break
-        self.seen = self.version[0] if self.version is not None else 0
-        return self
+        for x in inputs:
+            if isinstance(x, Tensor) and x.data is array:
+                self.source = None
+                if x.requires_grad:
+                    self.source = x if x._node is None else x._node
+                self.output, self.version = x._output, x._version
+                self.seen = x._version[0]
+                return
+        for index, out in enumerate(outputs):
+            if out is array:
+                self.array = results[index].data
+                self.source = _SELF if array.dtype.kind in _FLOAT_KINDS else None
+                self.output, self.version = index, results[index]._version
+                self.seen = self.version[0]
+                return
+        self.source = self.version = None
+        self.output = self.seen = 0
 
     def unpack(self, node: Function) -> Tensor:
-        if self.version is not None and self.version[0] != self.seen:
+        version, source = self.version, self.source
+        if version is not None and version[0] != self.seen:
             raise RuntimeError(
                 f"{node.name}: a tensor of shape {tuple(self.array.shape)} that its backward needs "
-                f"was changed in place ({self.version[0] - self.seen} time(s)) since forward; "
+                f"was changed in place ({version[0] - self.seen} time(s)) since forward; "
                 "change a copy (x = x + y instead of x += y), or call backward first"
             )
-        if self.leaf is not None:
-            if self.leaf.data is not self.array:
+        if isinstance(source, Tensor):
+            if source.data is not self.array:
                 raise RuntimeError(
                     f"{node.name}: the data of a leaf of shape {tuple(self.array.shape)} was "
                     "replaced between forward and backward; call backward first"
                 )
-            return self.leaf
+            return source
         tensor = wrap(self.array)
-        if self.version is not None:
-            tensor._version = self.version
-        tensor.requires_grad = self.requires_grad
-        tensor._node = node if self.node == "self" else self.node
-        tensor._output = self.output
+        if version is not None:
+            tensor._version = version
+        if source is not None:
+            tensor.requires_grad = True
+            tensor._node = node if source is _SELF else source
+            tensor._output = self.output
         return tensor
 
 
 def _among(array: Array, arrays: list[Any]) -> bool:
     return any(array is other for other in arrays)
+
+
+def _check_array(cls: type, out: Any) -> None:
+    """What `forward` returns is an array, or a scalar as NumPy's reductions give."""
+    try:
+        of(out)
+    except TypeError:
+        raise TypeError(
+            f"{cls.__name__}.forward returned a {type(out).__name__}; it must return an array or a "
+            "tuple of arrays"
+        ) from None
 
 
 def _freed_message(name: str) -> str:

@@ -7,6 +7,7 @@ signatures are declared here for readers and type checkers.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["Tensor", "as_tensor", "from_dlpack", "from_numpy", "is_tensor", "tensor", "wrap"]
 
 DEFAULT_FLOAT = np.dtype(np.float32)
+
+# What sys.getrefcount says of a version counter that one tensor holds: that, and its argument.
+_ALONE = 2
 
 
 class Tensor:
@@ -350,26 +354,31 @@ class Tensor:
         """Note that the memory was changed, so that a backward that needs the old values errs."""
         self._version[0] += 1
 
-    def adopt(self, other: Tensor) -> Tensor:
-        """Become `other`: what an in-place operation does when it is recorded.
-
-        The old memory is left as it was, so earlier operations that saved it stay right.
+    def check_change(self) -> None:
+        """Refuse a change in place that is to be recorded, before it is computed.
 
         Raises:
-            RuntimeError: this tensor is a leaf that requires a gradient, or a view: the tensor
-                whose memory it shares would not change with it.
+            RuntimeError: this tensor is a leaf that requires a gradient, or a view of memory that
+                another tensor or the graph still holds, which would not change with it.
         """
         if self.requires_grad and self._node is None:
             raise RuntimeError(
                 "a leaf tensor that requires a gradient cannot be changed in place while "
                 "operations are recorded; change it inside `with no_grad():`"
             )
-        if self._view is not None:
+        if self._view is not None and sys.getrefcount(self._version) > _ALONE:
             raise RuntimeError(
                 f"a view (made by {self._view}) cannot be changed in place while operations are "
                 "recorded: the tensor it was taken from would not change with it; assign to that "
                 "tensor (x[key] = value), or work on a copy (.clone())"
             )
+
+    def adopt(self, other: Tensor) -> Tensor:
+        """Become `other`: what an in-place operation does when it is recorded.
+
+        The old memory is left as it was, so earlier operations that saved it stay right. Call
+        `check_change` before `other` is computed.
+        """
         self.data, self._version, self._view = other.data, other._version, other._view
         self.requires_grad = other.requires_grad
         self._node, self._output = other._node, other._output

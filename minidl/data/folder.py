@@ -16,7 +16,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".t
 
 
 def read_image(path: str | Path, size: int | tuple[int, int] | None = None) -> np.ndarray:
-    """Read a picture file, upright, as RGB in [0, 1].
+    """Read a picture file, upright, as RGB in [0, 1]; what is transparent becomes white.
 
     Args:
         path: a file that Pillow reads.
@@ -38,10 +38,16 @@ def read_image(path: str | Path, size: int | tuple[int, int] | None = None) -> n
                 raise ValueError(
                     f"{path} has more than 8 bits a channel (mode {file.mode}); convert it first"
                 )
-            picture = ImageOps.exif_transpose(file).convert("RGB")
+            picture = ImageOps.exif_transpose(file)
+            if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
+                picture = picture.convert("RGBA")
+                page = Image.new("RGBA", picture.size, "white")
+                picture = Image.alpha_composite(page, picture)
+            picture = picture.convert("RGB")
     except FileNotFoundError:
         raise
-    except (OSError, SyntaxError) as error:  # SyntaxError: Pillow's for a broken PNG
+    # SyntaxError: Pillow's for a broken PNG; the last one: for a picture of absurd size
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is not a picture that can be read: {error}") from error
     if isinstance(size, int):
         width, height = picture.size

@@ -56,7 +56,7 @@ def trunc_normal_(
     if std <= 0 or not a < b:
         raise ValueError(f"trunc_normal_: needs std > 0 and a < b, got std={std}, a={a}, b={b}")
     low, high = (a - mean) / std, (b - mean) / std
-    values = _truncated(tensor.numel(), low, high) * std + mean
+    values = _truncated(math.prod(tensor.shape), low, high) * std + mean
     return _set(tensor, np.clip(values, a, b).reshape(tensor.shape))
 
 
@@ -197,10 +197,11 @@ def orthogonal_(tensor: Tensor, gain: float = 1) -> Tensor:
     """A (semi-)orthogonal matrix; dimensions after the first count as one. Saxe et al. 2013."""
     if tensor.ndim < 2:
         raise ValueError(f"orthogonal_: needs at least 2 dimensions, not shape {tensor.shape}")
-    if not tensor.numel():
+    count = math.prod(tensor.shape)
+    if not count:
         return tensor
     rows = tensor.shape[0]
-    columns = tensor.numel() // rows
+    columns = count // rows
     draws = host_generator().standard_normal((max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(draws)
     q = q * np.sign(np.diag(r))  # QR alone is not uniform over the orthogonal matrices
@@ -223,6 +224,9 @@ def _precision(tensor: Tensor) -> Any:
 
 
 def _set(tensor: Tensor, values: np.ndarray) -> Tensor:
+    if not isinstance(tensor, Tensor):  # torch's scripts pass weight.data, here an array
+        tensor[...] = of(tensor).asarray(values, tensor.dtype, of(tensor).index_of(tensor))
+        return tensor
     backend = of(tensor.data)
     tensor.data[...] = backend.asarray(values, tensor.dtype, backend.index_of(tensor.data))
     tensor.bump_version()

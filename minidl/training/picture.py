@@ -50,17 +50,17 @@ def prepare_digit(grey: np.ndarray, size: int = 28) -> np.ndarray:
         size: of the result, in pixels.
 
     Returns:
-        (size, size) float32 in [0, 1]; all 0 where the picture has one colour.
+        (size, size) float32 in [0, 1]; all 0 where the picture has one colour. A picture of that
+        size already is neither moved nor scaled.
     """
     from PIL import Image
 
     edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    paper = np.median(edge)
-    if grey.shape == (size, size) and paper == 0:  # in that form already
-        return grey.astype(np.float32)
-    ink = np.abs(grey - paper)
+    ink = np.abs(grey - np.median(edge))  # the edge is paper
     if ink.max() < 1 / 255:
         return np.zeros((size, size), np.float32)
+    if grey.shape == (size, size):  # in that form already
+        return ink.astype(np.float32)
     ink = ink / ink.max()
     ink[ink < FAINT] = 0.0
     rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
@@ -75,8 +75,8 @@ def prepare_digit(grey: np.ndarray, size: int = 28) -> np.ndarray:
     small = small / small.max()
 
     weight = small.sum()
-    top = round((size - 1) / 2 - float((small.sum(1) @ np.arange(height)) / weight))
-    left = round((size - 1) / 2 - float((small.sum(0) @ np.arange(width)) / weight))
+    top = round(size / 2 - float((small.sum(1) @ np.arange(height)) / weight))
+    left = round(size / 2 - float((small.sum(0) @ np.arange(width)) / weight))
     top, left = np.clip(top, 0, size - height), np.clip(left, 0, size - width)
     result = np.zeros((size, size), np.float32)
     result[top : top + height, left : left + width] = small

@@ -59,28 +59,21 @@ class Recipe:
         return replace(self, **{k: v for k, v in values.items() if v is not None})
 
 
+_DIGITS: dict[str, Any] = {
+    "augment": "affine",
+    "lr": 0.05,
+    "nesterov": True,
+    "weight_decay": 5e-4,
+    "warmup": 32,
+    "label_smoothing": 0.05,
+    "epochs": 30,
+    "batch_size": 64,
+}
+
 RECIPES: dict[str, Recipe] = {
-    "lenet5": Recipe(
-        "lenet5",
-        "digits",
-        augment="affine",
-        lr=0.05,
-        nesterov=True,
-        weight_decay=5e-4,
-        warmup=32,
-        epochs=20,
-        batch_size=64,
-    ),
-    "mlp": Recipe(
-        "mlp",
-        "digits",
-        augment="affine",
-        lr=0.05,
-        nesterov=True,
-        weight_decay=5e-4,
-        epochs=20,
-        batch_size=64,
-    ),
+    "lenet5": Recipe("lenet5", "digits", **_DIGITS),
+    "lenet5-mnist": Recipe("lenet5", "mnist", **{**_DIGITS, "epochs": 10}),
+    "mlp": Recipe("mlp", "digits", **_DIGITS),
     # He 2015, section 4.2: 64,000 iterations of 128; the rate falls at 32,000 and 48,000.
     "resnet20": Recipe(
         "resnet20",
@@ -200,7 +193,7 @@ def _schedule(recipe: Recipe, optimizer: Any, batches: int) -> Any:
     if recipe.schedule == "cosine":
         after: Any = scheduler.CosineAnnealingLR(optimizer, rest)
     elif recipe.schedule == "step":
-        falls = [total // 2 - recipe.warmup, total * 3 // 4 - recipe.warmup]
+        falls = [max(1, part - recipe.warmup) for part in (total // 2, total * 3 // 4)]
         after = scheduler.MultiStepLR(optimizer, falls, gamma=0.1)
     elif recipe.schedule == "constant":
         after = scheduler.ConstantLR(optimizer, factor=1.0, total_iters=0)

@@ -85,6 +85,19 @@ def test_other_kinds_of_pictures_become_rgb(tmp_path, mode):
     assert 0 <= image.min() < image.max() <= 1
 
 
+def test_what_is_transparent_becomes_white(tmp_path):
+    """Whatever colour the file has there: drawing programs leave black."""
+    pixels = np.zeros((2, 3, 4), np.uint8)
+    pixels[0, :, 3] = 255
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    image = read_image(tmp_path / "a.png")
+    assert np.array_equal(image[:, 0], np.zeros((3, 3)))
+    assert np.array_equal(image[:, 1], np.ones((3, 3)))
+    palette = Image.fromarray(pixels[:, :, 3]).convert("P")
+    palette.save(tmp_path / "b.gif", transparency=palette.getpixel((0, 0)))
+    assert read_image(tmp_path / "b.gif").max() == 1.0
+
+
 def test_a_picture_that_a_camera_turned_is_turned_back(tmp_path):
     original = Image.fromarray(np.zeros((4, 6, 3), np.uint8))
     exif = original.getexif()
