@@ -84,6 +84,12 @@ def measure(device: str, seconds: float) -> dict[str, Any]:
             row = {"what": str(shape), "kind": "convolution", "threads": count, "seconds": times}
             record["rows"].append(row)
             show(row)
+        for phase in ("forward", "backward"):
+            times = run(kind="overhead", phase=phase, **common)
+            what = f"1,000 products of one number, {phase}"
+            row = {"what": what, "kind": "overhead", "threads": count, "seconds": times}
+            record["rows"].append(row)
+            show(row)
         for name, (batch, _) in NETWORKS.items():
             times = run(kind="step", name=name, **common)
             memory = {

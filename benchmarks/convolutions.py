@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .classic import classic_convolutions
 from .timing import race
 
 __all__ = ["SHAPES", "Shape", "measure"]
@@ -48,28 +49,6 @@ SHAPES = [
 ]
 
 
-def classic_im2col(x: np.ndarray, w: np.ndarray, u: np.ndarray, s: Shape) -> None:
-    """Forward and both gradients as usually taught: the whole batch as one matrix of columns."""
-    k, p = s.kernel, (s.kernel - 1) // 2
-    n, c = x.shape[:2]
-    padded = np.pad(x, ((0, 0), (0, 0), (p, p), (p, p)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (k, k), (2, 3))
-    windows = windows[:, :, :: s.stride, :: s.stride]
-    ho = windows.shape[2]
-    col = windows.transpose(0, 2, 3, 1, 4, 5).reshape(n * ho * ho, c * k * k)
-    y = col @ w.reshape(len(w), -1).T
-    y.reshape(n, ho, ho, -1).transpose(0, 3, 1, 2)
-    g = u.transpose(0, 2, 3, 1).reshape(n * ho * ho, -1)
-    (g.T @ col).reshape(w.shape)
-    dcol = (g @ w.reshape(len(w), -1)).reshape(n, ho, ho, c, k, k)
-    dx = np.zeros_like(padded)
-    end = s.stride * (ho - 1) + 1
-    for i in range(k):
-        for j in range(k):
-            target = dx[:, :, i : i + end : s.stride, j : j + end : s.stride]
-            target += dcol[:, :, :, :, i, j].transpose(0, 3, 1, 2)
-
-
 def measure(s: Shape, device: str, seconds: float) -> dict[str, float]:
     """Seconds for forward and both gradients: {"minidl": ..., "torch": ..., "classic": ...}."""
     import torch
@@ -102,5 +81,10 @@ def measure(s: Shape, device: str, seconds: float) -> dict[str, float]:
 
     contenders = {"minidl": ours, "torch": theirs}
     if device == "cpu" and s.groups == 1:
-        contenders["classic"] = lambda: classic_im2col(x, w, u, s)
+
+        def classic() -> None:
+            with classic_convolutions():
+                ours()
+
+        contenders["classic"] = classic
     return race(contenders, seconds)

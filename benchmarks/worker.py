@@ -26,11 +26,24 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
 
         return measure(SHAPES[job["index"]], device, job["seconds"])
     if kind == "step":
+        from .classic import classic_convolutions
         from .networks import minidl_step, torch_step
         from .timing import race
 
-        steps = {"minidl": minidl_step, "torch": torch_step}
-        return race({k: make(job["name"], device) for k, make in steps.items()}, job["seconds"])
+        ours = minidl_step(job["name"], device)
+        steps = {"minidl": ours, "torch": torch_step(job["name"], device)}
+        if device == "cpu":
+
+            def classic() -> None:
+                with classic_convolutions():
+                    ours()
+
+            steps["classic"] = classic
+        return race(steps, job["seconds"])
+    if kind == "overhead":
+        from .overhead import measure as measure_overhead
+
+        return measure_overhead(job["phase"], device, job["seconds"])
     if kind == "memory":
         # What ten steps add to the process with all its libraries loaded and the model built.
         from . import networks
@@ -67,6 +80,10 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(threads)
+
+        from minidl.backend import keep_memory
+
+        keep_memory()  # as `fit` does; it holds for torch, too
     print(json.dumps(work(job)))
 
 

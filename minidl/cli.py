@@ -12,9 +12,11 @@ minidl doctor                          devices, BLAS, threads, versions, data
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -61,13 +63,11 @@ def train(args: argparse.Namespace) -> None:
         f"{recipe.model} ({count:,} parameters) on {recipe.data}: {len(parts.train.dataset):,} "
         f"training and {len(parts.test.dataset):,} test images, {recipe.epochs} epochs on {device}"
     )
-    start = time.monotonic()
-    drawn = -60.0
+    start = drawn = time.monotonic()
 
-    def draw(history: list[dict[str, float]]) -> None:
+    def draw_now_and_then(history: list[dict[str, float]]) -> None:
         nonlocal drawn
-        # A picture takes longer than an epoch of a small network.
-        if time.monotonic() - drawn > 60.0 or len(history) == recipe.epochs:
+        if time.monotonic() - drawn > 60.0:  # a small network's epoch takes less than the picture
             curves(history, os.path.join(run, "curves.png"))
             drawn = time.monotonic()
 
@@ -84,15 +84,15 @@ def train(args: argparse.Namespace) -> None:
             scheduler_every="batch",
             run=run,
             resume=resume,
-            on_epoch=draw,
+            on_epoch=draw_now_and_then,
             watch=args.watch or None,
             progress=not args.quiet,
         )
     except KeyboardInterrupt:
-        print(f"stopped; continue with: minidl train --resume {run}")
+        root = ["--root", args.root] if args.root else []
+        print(f"stopped; continue with: {shlex.join(['minidl', 'train', '--resume', run, *root])}")
         raise SystemExit(130) from None
-    if not os.path.exists(os.path.join(run, "curves.png")):  # killed before it was drawn
-        draw(history)
+    curves(history, os.path.join(run, "curves.png"))
     print(
         f"test accuracy {history[-1]['test_accuracy']:.2%} after {len(history)} epochs "
         f"({time.monotonic() - start:.0f} s); in {run}: {FILE}, log.csv, curves.png"
@@ -112,7 +112,7 @@ def _run_to_train(args: argparse.Namespace) -> tuple[str, Recipe, bool]:
                 f"{run} holds a run already: continue it with --resume {run}, replace it with "
                 "--force, or choose another folder with --out"
             )
-        return run, _recipe(args.model).changed(**given), False
+        return run, _fitted(_recipe(args.model).changed(**given)), False
     run = args.resume or args.out or os.path.join("runs", args.model or "")
     recipe = read_recipe(run)
     changed = [name for name, value in given.items() if value != getattr(recipe, name)]
@@ -135,6 +135,16 @@ def _recipe(name: str) -> Recipe:
         raise ValueError(f"unknown network {name!r}; known are {known}")
     fitting = [data for data in SOURCES if SOURCES[data].shape == models.INPUT_SHAPES[name]]
     return Recipe(name, fitting[0])
+
+
+def _fitted(recipe: Recipe) -> Recipe:
+    """The recipe, its network told how many channels the images of its data have."""
+    channels = find_source(recipe.data).shape[0]
+    builder = getattr(models, recipe.model)
+    usual = inspect.signature(builder).parameters.get("in_channels")
+    if usual is None or usual.default == channels:
+        return recipe
+    return recipe.changed(options={**recipe.options, "in_channels": channels})
 
 
 # -- use -----------------------------------------------------------------------------------------

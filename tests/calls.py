@@ -26,6 +26,7 @@ class Call:
         make: for a layer: takes the class, returns the layer.
         torch: how torch computes the same where it lacks the name; takes torch and its tensors.
         values: whether results are determined (not drawn at random).
+        label: distinguishes several calls of one name.
     """
 
     name: str

@@ -1370,6 +1370,7 @@ cuda = types.SimpleNamespace(
     ),
     is_available=lambda: True,
     runtime=types.SimpleNamespace(
+        getDevice=lambda: 0,
         getDeviceCount=lambda: 1,
         getDeviceProperties=lambda device: {"name": b"strict_cupy"},
     ),

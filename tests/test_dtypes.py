@@ -80,7 +80,7 @@ class Stray(md.Function):
 
 def test_one_stray_number_in_a_backward_is_found():
     x = md.ones(3, requires_grad=True)
-    with pytest.raises(AssertionError, match="within Stray.backward: output 0 is float64"):
+    with pytest.raises(AssertionError, match=r"within Stray\.backward: output 0 is float64"):
         through(Stray.apply, [x], "float32", order=1)
 
 

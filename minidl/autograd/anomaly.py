@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from ..backend import of
-from .events import Event, listen
+from .events import Event, listeners
 from .tensor import Tensor
 
 __all__ = ["detect_anomaly"]
@@ -38,14 +38,13 @@ class detect_anomaly:
 
     def __init__(self, check_inf: bool = True) -> None:
         self._check_inf = check_inf
-        self._listening = listen(self._look)
 
     def __enter__(self) -> detect_anomaly:
-        self._listening.__enter__()
+        listeners.append(self._look)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._listening.__exit__()
+        listeners.remove(self._look)
 
     def _look(self, event: Event) -> None:
         if event.phase == "forward":

@@ -8,17 +8,20 @@ search beforehand: when an operation's turn comes, all its consumers have handed
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
-from ..backend import of
+from ..backend import of, quietly
 from . import events
-from .function import Function, _freed_message
+from .function import Function, freed_message
 from .modes import mode
 from .tensor import Tensor, wrap
 
 __all__ = ["backward", "grad"]
+
+_accumulating = threading.RLock()  # two threads may hand a gradient to the same leaf
 
 
 class _Sum:
@@ -26,9 +29,9 @@ class _Sum:
 
     __slots__ = ("owned", "value")
 
-    def __init__(self, value: Tensor) -> None:
+    def __init__(self, value: Tensor, owned: bool) -> None:
         self.value = value
-        self.owned = False
+        self.owned = owned  # whether nobody else holds its array
 
     def add(self, other: Tensor) -> None:
         if mode.recording:
@@ -37,17 +40,50 @@ class _Sum:
             self.value.data += other.data
         else:
             self.value = wrap(self.value.data + other.data)
-            self.owned = True
+        self.owned = True
 
 
 def backward(
-    tensors: Sequence[Tensor],
-    gradients: Sequence[Tensor | None] | None = None,
+    tensors: Tensor | Sequence[Tensor],
+    grad_tensors: Tensor | Sequence[Tensor | None] | None = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    inputs: Tensor | Sequence[Tensor] | None = None,
 ) -> None:
     """Add the gradients of `tensors` to the `.grad` of the leaves. See `Tensor.backward`."""
-    _run(tensors, gradients, retain_graph, create_graph, None)
+    tensors = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    if inputs is None:
+        _run(tensors, grad_tensors, retain_graph, create_graph, None)
+        return
+    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    found = _run(tensors, grad_tensors, retain_graph, create_graph, inputs)
+    for x, g in zip(inputs, found, strict=True):
+        if g is not None:
+            _accumulate(x, g, False, create_graph)
+
+
+def tensor_backward(
+    self: Tensor,
+    gradient: Tensor | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Tensor | Sequence[Tensor] | None = None,
+) -> None:
+    """Add the gradient of this tensor to the `.grad` of every leaf it was computed from.
+
+    `Tensor.backward`: put there by the table in `minidl/ops/__init__.py`.
+
+    Args:
+        gradient: the gradient with respect to this tensor, of its shape; may be left out for
+            a tensor with one element: 1.
+        retain_graph: keep the graph for another backward. Default: `create_graph`.
+        create_graph: record the backward pass itself, so that gradients can be differentiated.
+        inputs: add only to the `.grad` of these, leaves or results of operations.
+
+    Raises:
+        RuntimeError: no graph, a graph that was freed, or a missing `gradient`.
+    """
+    backward(self, [gradient], retain_graph, create_graph, inputs)
 
 
 def grad(
@@ -56,6 +92,7 @@ def grad(
     grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool = False,
 ) -> tuple[Tensor | None, ...]:
     """The gradients of `outputs` with respect to `inputs`; no `.grad` is touched.
@@ -66,21 +103,19 @@ def grad(
         grad_outputs: the gradient with respect to each output; None: 1, for one-element outputs.
         retain_graph: keep the graph for another pass. Default: `create_graph`.
         create_graph: record this pass, so that the result can be differentiated again.
+        only_inputs: for torch's sake: gradients are never accumulated anywhere.
         allow_unused: return None for an input the outputs do not depend on, instead of an error.
 
     Returns:
-        one tensor for each input, of its shape.
+        one tensor for each input, of its shape. Two of them may share memory: copy before writing.
 
     Raises:
         RuntimeError: no graph, a freed graph, or an unused input.
     """
+    if not only_inputs:
+        raise ValueError("grad: only_inputs=False is not known; use backward")
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    if grad_outputs is None or isinstance(grad_outputs, Tensor):
-        grad_outputs = [grad_outputs] * len(outputs)
-    for i, x in enumerate(inputs):
-        if not x.requires_grad:
-            raise RuntimeError(f"grad: input {i} does not require a gradient")
     found = _run(outputs, grad_outputs, retain_graph, create_graph, inputs)
     for i, g in enumerate(found):
         if g is None and not allow_unused:
@@ -93,88 +128,114 @@ def grad(
 
 def _run(
     tensors: Sequence[Tensor],
-    gradients: Sequence[Tensor | None] | None,
+    gradients: Tensor | Sequence[Tensor | None] | None,
     retain_graph: bool | None,
     create_graph: bool,
     inputs: Sequence[Tensor] | None,
 ) -> list[Tensor | None]:
     """The pass itself. `inputs` None: into leaves' `.grad`; else only to these, and returned."""
     retain = create_graph if retain_graph is None else retain_graph
-    if gradients is None:
-        gradients = [None] * len(tensors)
+    if gradients is None or isinstance(gradients, Tensor):
+        gradients = [gradients] * len(tensors)
     if len(gradients) != len(tensors):
         raise RuntimeError(f"backward: {len(gradients)} gradients for {len(tensors)} tensors")
-
-    wanted = None if inputs is None else {(id(x._node or x), x._output) for x in inputs}
-    captured: dict[tuple[int, int], Tensor] = {}
-    needed = None if inputs is None else _on_the_way(tensors, inputs)
-
-    pending: dict[int, dict[int, _Sum]] = {}  # id(node) -> output -> gradient so far
-    leaves: dict[int, tuple[Tensor, _Sum, bool]] = {}  # id(leaf) -> leaf, gradient, is it its own
-    queue: list[tuple[int, Function]] = []
-
-    def hand_in(source: Any, output: int, gradient: Tensor, fresh: bool) -> None:
-        if isinstance(source, Tensor):
-            entry = leaves.get(id(source))
-            if entry is None:
-                leaves[id(source)] = (source, _Sum(gradient), fresh)
-            else:
-                entry[1].add(gradient)
-                leaves[id(source)] = (source, entry[1], True)
-            return
-        sums = pending.get(id(source))
-        if sums is None:
-            sums = pending[id(source)] = {}
-            heapq.heappush(queue, (-source.sequence, source))
-        if output in sums:
-            sums[output].add(gradient)
-        else:
-            sums[output] = _Sum(gradient)
+    wanted: set[tuple[int, int]] = set()
+    needed = None
+    if inputs is not None:
+        for i, x in enumerate(inputs):
+            if not x.requires_grad:
+                raise RuntimeError(f"grad: input {i} does not require a gradient")
+        wanted = {_place(x) for x in inputs}
+        needed = _on_the_way(tensors, inputs)
+    starts = [_start(t, g) for t, g in zip(tensors, gradients, strict=True)]
 
     before = mode.recording
     mode.recording = create_graph
     try:
-        for t, g in zip(tensors, gradients, strict=True):
-            hand_in(t._node or t, t._output, _start(t, g), False)
-
-        while queue:
-            _, node = heapq.heappop(queue)
-            sums = pending.pop(id(node))
-            grads = _finish(node, sums)
-            if wanted is not None:
-                for output, g in zip(range(len(grads)), grads, strict=True):
-                    if (id(node), output) in wanted and output in sums:
-                        captured[(id(node), output)] = g
-                if node not in needed:  # type: ignore[operator]
-                    continue
-            if node.freed:
-                raise RuntimeError(_freed_message(node.name))
-            for edge, g, fresh in _backward_of(node, grads):
-                source, output = edge[0], edge[1]
-                if needed is None or source in needed or (id(source), output) in wanted:  # type: ignore[operator]
-                    hand_in(source, output, g, fresh)
-            if not retain:
-                node.free()
-
-        for leaf, total, fresh in leaves.values():
-            g = total.value
-            if leaf._hooks:
-                for hook in list(leaf._hooks):
-                    replaced = hook(g)
-                    if replaced is not None:
-                        _check_hook(leaf, replaced)
-                        g, fresh = replaced, False
-            if wanted is not None:
-                if (id(leaf), leaf._output) in wanted:
-                    captured[(id(leaf), leaf._output)] = g
-            else:
-                _accumulate(leaf, g, fresh, create_graph)
+        captured = quietly(_propagate, tensors, starts, retain, create_graph, wanted, needed)
     finally:
         mode.recording = before
+    return [] if inputs is None else [captured.get(_place(x)) for x in inputs]
 
-    if inputs is None:
-        return []
-    return [captured.get((id(x._node or x), x._output)) for x in inputs]
+
+def _place(x: Tensor) -> tuple[int, int]:
+    """A tensor's place in the graph: its operation (a leaf: itself) by id, and which output."""
+    return id(x if x._node is None else x._node), x._output
+
+
+def _propagate(
+    tensors: Sequence[Tensor],
+    starts: Sequence[Tensor],
+    retain: bool,
+    create_graph: bool,
+    wanted: set[tuple[int, int]],
+    needed: set[int] | None,
+) -> dict[tuple[int, int], Tensor]:
+    """Send gradients back through the graph.
+
+    Args:
+        starts: the gradients of `tensors`.
+        wanted: the places whose gradients are returned.
+        needed: the nodes (by id) that lead to these; None: all, and leaves' `.grad` is added to.
+    """
+    captured: dict[tuple[int, int], Tensor] = {}
+    leaves: dict[int, tuple[Tensor, _Sum]] = {}
+    pending: dict[int, dict[int, _Sum]] = {}  # id(node) -> output -> gradient so far
+    queue: list[tuple[int, Function]] = []
+
+    def hand_in(source: Any, output: int, gradient: Tensor, owned: bool = False) -> None:
+        """Add `gradient` to that of `source`, a leaf, or of an output of `source`, a node."""
+        key = id(source)
+        if isinstance(source, Tensor):
+            entry = leaves.get(key)
+            if entry is None:
+                leaves[key] = source, _Sum(gradient, owned)
+            else:
+                entry[1].add(gradient)
+            return
+        sums = pending.get(key)
+        if sums is None:
+            pending[key] = {output: _Sum(gradient, False)}
+            heapq.heappush(queue, (-source.sequence, source))
+        elif output in sums:
+            sums[output].add(gradient)
+        else:
+            sums[output] = _Sum(gradient, False)
+
+    for t, g in zip(tensors, starts, strict=True):
+        hand_in(t if t._node is None else t._node, t._output, g)
+
+    while queue:
+        node = heapq.heappop(queue)[1]
+        sums = pending.pop(id(node))
+        grads = _finish(node, sums)
+        if needed is not None:
+            for output in sums:
+                if (id(node), output) in wanted:
+                    captured[id(node), output] = grads[output]
+            if id(node) not in needed:
+                continue
+        if node.freed:
+            raise RuntimeError(freed_message(node.name))
+        handed = _backward_of(node, grads)
+        for source, output, g in handed:
+            if needed is None or id(source) in needed or (id(source), output) in wanted:
+                owned = isinstance(source, Tensor) and _is_new(g, handed, grads, node)
+                hand_in(source, output, g, owned)
+        if not retain:
+            node.free()
+
+    for leaf, total in leaves.values():
+        g = total.value
+        for hook in list((leaf._hooks or {}).values()):
+            g = _replaced(hook, g, "a leaf", leaf.shape, leaf.dtype)
+        if needed is not None:
+            captured[_place(leaf)] = g
+        elif leaf.requires_grad:
+            # Those who look on may have kept the array.
+            watched = leaf._hooks or events.listeners
+            _accumulate(leaf, g, total.owned and not watched, create_graph)
+    return captured
 
 
 def _start(t: Tensor, g: Tensor | None) -> Tensor:
@@ -197,29 +258,25 @@ def _start(t: Tensor, g: Tensor | None) -> Tensor:
         raise RuntimeError(f"backward: gradient of shape {g.shape} for a tensor of shape {t.shape}")
     if g.dtype != t.dtype:
         raise RuntimeError(f"backward: gradient of dtype {g.dtype} for a tensor of dtype {t.dtype}")
+    if g.device != t.device:
+        raise RuntimeError(f"backward: gradient on {g.device} for a tensor on {t.device}")
     return g
 
 
 def _finish(node: Function, sums: dict[int, _Sum]) -> list[Tensor]:
     """The complete gradients of a node's outputs: zeros where none came, hooks applied."""
     grads = []
-    for output, (shape, dtype, backend) in enumerate(node.results):
+    for output, (shape, dtype) in enumerate(node.results):
         entry = sums.get(output)
         if entry is None:
-            grads.append(wrap(backend.xp.zeros(shape, dtype)))
+            xp = of(next(iter(sums.values())).value.data).xp
+            grads.append(wrap(xp.zeros(shape, dtype)))
             continue
         g = entry.value
-        if node.hooks:
-            for hook in list(node.hooks.get(output, ())):
-                replaced = hook(g)
-                if replaced is not None:
-                    if replaced.shape != shape:
-                        raise RuntimeError(
-                            f"hook: gradient of shape {replaced.shape} for {node.name}'s output of "
-                            f"shape {shape}"
-                        )
-                    g = replaced
-        if node.retained and output in node.retained:
+        if node.hooks is not None:
+            for hook in list(node.hooks.get(output, {}).values()):
+                g = _replaced(hook, g, f"{node.name}'s output", shape, dtype)
+        if node.retained is not None and output in node.retained:
             tensor = node.retained[output]()
             if tensor is not None:
                 _accumulate(tensor, g, False, mode.recording)
@@ -227,110 +284,136 @@ def _finish(node: Function, sums: dict[int, _Sum]) -> list[Tensor]:
     return grads
 
 
-def _backward_of(node: Function, grads: list[Tensor]) -> list[tuple[Any, Tensor, bool]]:
-    """Run one backward; a list of (edge, gradient, whether nobody else holds its array)."""
+def _replaced(
+    hook: Callable[[Tensor], Tensor | None], g: Tensor, what: str, shape: Any, dtype: Any
+) -> Tensor:
+    """What a hook puts in the place of `g`, the gradient of `what`: often `g` itself."""
+    result = hook(g)
+    if result is None:
+        return g
+    if not isinstance(result, Tensor):
+        raise TypeError(f"hook: returned a {type(result).__name__}, not a Tensor or None")
+    if result.shape != shape or result.dtype != dtype:
+        raise RuntimeError(
+            f"hook: returned a gradient of shape {result.shape} and dtype {result.dtype} for "
+            f"{what} of shape {shape} and dtype {dtype}"
+        )
+    return result
+
+
+def _backward_of(node: Function, grads: list[Tensor]) -> list[tuple[Any, int, Tensor]]:
+    """Run one backward; the gradients that are wanted, each as (node or leaf, output, gradient)."""
     if events.listeners:
         result = _watched(node, grads)
     else:
         result = type(node).backward(node, *grads)
-    if type(result) is not tuple:
-        result = (result,)
-    handed = []
+    if not isinstance(result, tuple):
+        result = tuple(result) if isinstance(result, list) else (result,)
     edges = node.edges
+    count = len(node.needs_input_grad)
+    extra = len(result) > count and any(g is not None for g in result[count:])
+    if extra or len(result) < len(edges):
+        raise RuntimeError(
+            f"{node.name}.backward returned {len(result)} gradients for {count} inputs"
+        )
+    handed = []
     for i, edge in enumerate(edges):
-        if edge is None:
-            continue
-        if i >= len(result):
-            raise RuntimeError(
-                f"{node.name}.backward returned {len(result)} gradients for {len(edges)} inputs"
-            )
         g = result[i]
-        if g is None:
+        if edge is None or g is None:
             continue
-        if g.data.shape != edge[2] or g.data.dtype != edge[3]:
+        if not isinstance(g, Tensor):
+            raise TypeError(
+                f"{node.name}.backward returned a {type(g).__name__} for input {i}, not a Tensor"
+            )
+        source, output = edge
+        if isinstance(source, Tensor):
+            shape, dtype = source.data.shape, source.data.dtype
+        else:
+            shape, dtype = source.results[output]
+        if g.data.shape != shape or g.data.dtype != dtype:
             raise RuntimeError(
                 f"{node.name}.backward returned a gradient of shape {g.shape} and dtype {g.dtype} "
-                f"for input {i} of shape {tuple(edge[2])} and dtype {edge[3]}"
+                f"for input {i} of shape {tuple(shape)} and dtype {dtype}"
             )
-        fresh = isinstance(edge[0], Tensor) and _is_fresh(i, result, grads, node)
-        handed.append((edge, g, fresh))
+        handed.append((source, output, g))
     return handed
 
 
 def _watched(node: Function, grads: list[Tensor]) -> Any:
     """`node.backward`, with its event."""
     start = perf_counter()
-    events.running_backward.append(node.name)
-    try:
+    with events.within(node.name):
         result = type(node).backward(node, *grads)
-    finally:
-        events.running_backward.pop()
-    outputs = result if type(result) is tuple else (result,)
+    outputs = result if isinstance(result, (tuple, list)) else (result,)
     events.emit("backward", node, grads, outputs, node.saved_bytes, perf_counter() - start)
     return result
 
 
-def _is_fresh(i: int, result: tuple[Any, ...], grads: list[Tensor], node: Function) -> bool:
-    """Whether the array of gradient i was made by this backward and nobody else holds it."""
-    array = result[i].data
-    if array.base is not None or result[i]._node is not None:
+def _is_new(
+    g: Tensor, handed: list[tuple[Any, int, Tensor]], grads: list[Tensor], node: Function
+) -> bool:
+    """Whether the array of `g` was made by this backward and is held by nothing else."""
+    array = g.data
+    if array.base is not None or g._node is not None:
         return False
-    others = [g.data for j, g in enumerate(result) if g is not None and j != i]
-    others += [g.data for g in grads]
-    others += [s.array for s in node._saved if s is not None]
-    return not any(array is other for other in others)
+    for other in grads:
+        if other.data is array:
+            return False
+    for saved in node.saved_arrays:
+        if saved is array:
+            return False
+    times = 0
+    for _, _, other in handed:
+        times += other.data is array
+    return times == 1
 
 
-def _accumulate(leaf: Tensor, g: Tensor, fresh: bool, create_graph: bool) -> None:
-    if create_graph:
-        leaf.grad = g if leaf.grad is None else leaf.grad + g
-        leaf._grad_owned = False
-    elif leaf.grad is None:
-        leaf.grad = wrap(g.data if fresh else g.data.copy())
-        leaf._grad_owned = True
-    elif leaf._grad_owned and leaf.grad._node is None:
-        leaf.grad.data += g.data
-        leaf.grad.bump_version()
-    else:
-        leaf.grad = wrap(leaf.grad.data + g.data)
-        leaf._grad_owned = True
+def _accumulate(leaf: Tensor, g: Tensor, owned: bool, create_graph: bool) -> None:
+    """Add `g` to `leaf.grad`, whose array is never one that somebody else holds.
+
+    Args:
+        owned: whether nobody else holds the array of `g`.
+    """
+    with _accumulating:
+        before = leaf.grad
+        if create_graph:
+            leaf.grad = g.clone() if before is None else before + g
+        elif before is not None and before._owned:
+            before.data += g.data
+            before.bump_version()
+        else:
+            if before is not None:
+                array = before.data + g.data
+            else:
+                array = g.data if owned else g.data.copy()
+            leaf.grad = wrap(array)
+            leaf.grad._owned = True
 
 
-def _check_hook(leaf: Tensor, g: Tensor) -> None:
-    if g.shape != leaf.shape:
-        raise RuntimeError(f"hook: gradient of shape {g.shape} for a leaf of shape {leaf.shape}")
-
-
-def _on_the_way(tensors: Sequence[Tensor], inputs: Sequence[Tensor]) -> set[Any]:
-    """The nodes from which one of `inputs` can be reached: only these need to run."""
-    targets = {id(x) for x in inputs if x._node is None}
-    nodes = {id(x._node) for x in inputs if x._node is not None}
+def _on_the_way(tensors: Sequence[Tensor], inputs: Sequence[Tensor]) -> set[int]:
+    """The nodes, by id, from which one of `inputs` can be reached: only these need to run."""
+    targets = {id(x if x._node is None else x._node) for x in inputs}
+    # A node depends on older ones only: behind one as old as the oldest input no input can be.
+    oldest = min([-1 if x._node is None else x._node.sequence for x in inputs], default=0)
     # Depth first without recursion; a node is decided when all it depends on are.
     leads: dict[int, bool] = {}
-    result: set[Any] = set()
     stack: list[tuple[Any, bool]] = [(t._node, False) for t in tensors if t._node is not None]
     while stack:
         node, expanded = stack.pop()
         if expanded:
-            reaches = False
-            for edge in node.edges:
-                if edge is not None:
-                    source = edge[0]
-                    reaches |= id(source) in targets or id(source) in nodes
-                    reaches |= leads.get(id(source), False)
-            leads[id(node)] = reaches
-            if reaches:
-                result.add(node)
-            continue
-        if id(node) in leads:
-            continue
-        if node.freed:
-            raise RuntimeError(_freed_message(node.name))
-        leads[id(node)] = False
-        stack.append((node, True))
-        stack.extend(
-            (edge[0], False)
-            for edge in node.edges
-            if edge is not None and isinstance(edge[0], Function) and id(edge[0]) not in leads
-        )
-    return result
+            leads[id(node)] = any(
+                id(edge[0]) in targets or leads.get(id(edge[0]), False)
+                for edge in node.edges
+                if edge is not None
+            )
+        elif id(node) not in leads and node.sequence > oldest:
+            if node.freed:
+                raise RuntimeError(freed_message(node.name))
+            leads[id(node)] = False
+            stack.append((node, True))
+            stack.extend(
+                (edge[0], False)
+                for edge in node.edges
+                if edge is not None and isinstance(edge[0], Function)
+            )
+    return {key for key, found in leads.items() if found}

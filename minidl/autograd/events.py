@@ -6,6 +6,7 @@ and the pages of the stepper. With no listener the engine only tests an empty li
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,15 @@ class Event:
 
 
 listeners: list[Callable[[Event], None]] = []
-running_backward: list[str] = []  # names of the operations whose backward runs now, outermost first
+
+
+class _Here(threading.local):
+    """What runs in this thread."""
+
+    backward = ""  # the operation whose backward runs, the innermost of several; else ""
+
+
+here = _Here()
 
 
 class listen:
@@ -61,9 +70,22 @@ class listen:
         listeners.remove(self._listener)
 
 
+class within:
+    """While in a `with` block, `op`'s backward runs in this thread."""
+
+    def __init__(self, op: str) -> None:
+        self._op = op
+
+    def __enter__(self) -> None:
+        self._before, here.backward = here.backward, self._op
+
+    def __exit__(self, *exception: object) -> None:
+        here.backward = self._before
+
+
 def emit(phase: str, node: Function, inputs: Any, outputs: Any, saved: int, seconds: float) -> None:
     """Tell every listener; called by the engine only if there is one."""
-    within = running_backward[-1] if running_backward else ""
-    event = Event(phase, node.name, node, tuple(inputs), tuple(outputs), saved, seconds, within)
+    values = tuple(inputs), tuple(outputs)
+    event = Event(phase, node.name, node, *values, saved, seconds, here.backward)
     for listener in list(listeners):
         listener(event)

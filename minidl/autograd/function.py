@@ -19,9 +19,8 @@ be recorded itself, so second derivatives need nothing more.
 from __future__ import annotations
 
 import itertools
-import weakref
 from time import perf_counter
-from typing import Any, cast
+from typing import Any
 
 from ..backend import Array, of, quietly
 from . import events
@@ -60,9 +59,9 @@ class Function:
 
     # The graph, filled in by apply() when it records:
     sequence: int  # rises with every node, so that consumers have a higher one than producers
-    edges: list[Edge | None]  # for each argument: where it came from; None: no gradient wanted
+    edges: list[Edge | None]  # where arguments came from, up to the last that wants a gradient
     results: list[tuple[tuple[int, ...], Any]]  # (shape, dtype) of each output
-    hooks: dict[int, list[Any]] | None = None  # functions to call with the gradient of an output
+    hooks: dict[int, dict[int, Any]] | None = None  # for each output: called with its gradient
     retained: dict[int, Any] | None = None  # weak references to outputs that keep their gradient
     _saved: Any = ()
 
@@ -99,7 +98,7 @@ class Function:
     def saved_tensors(self) -> tuple[Tensor, ...]:
         """The tensors declared with `save_for_backward`, in that order (None stays None)."""
         if self._saved is _FREED:
-            raise RuntimeError(_freed_message(self.name))
+            raise RuntimeError(freed_message(self.name))
         return tuple([None if s is None else s.unpack(self) for s in self._saved])  # type: ignore
 
     @property
@@ -145,10 +144,13 @@ class Function:
         for out in outputs:
             if type(out) is not kind:
                 _check_array(cls, out)
-            # Every Tensor has an array object of its own: saved arrays are recognised by identity.
-            result = wrap(out.view() if _among(out, arrays) else out)
-            results.append(result)
+            for array in arrays:
+                if array is out:
+                    # Every Tensor has an array object of its own: saved ones are told by identity.
+                    out = out.view()
+                    break
             arrays.append(out)
+            results.append(wrap(out))
         if node.view:
             source = next(x for x in inputs if isinstance(x, Tensor))
             for result in results:
@@ -166,19 +168,21 @@ class Function:
         self, inputs: tuple[Any, ...], results: list[Tensor], arrays: tuple[Array, ...]
     ) -> None:
         self.sequence = _count()
-        self.edges = [
-            None if not needed else (x if x._node is None else x._node, x._output)
-            for x, needed in zip(inputs, self.needs_input_grad, strict=True)
-        ]
+        self.edges = edges = []
+        for i, needed in enumerate(self.needs_input_grad):
+            x = inputs[i]
+            edges.append((x if x._node is None else x._node, x._output) if needed else None)
+        while edges[-1] is None:
+            edges.pop()
         if self._saved:
             self._saved = [
                 None if a is None else _Saved(a, inputs, results, arrays) for a in self._saved
             ]
         self.results = []
         for i, result in enumerate(results):
-            array = result.data
-            self.results.append((array.shape, array.dtype))
-            if array.dtype.kind in _FLOAT_KINDS:
+            shape, dtype = result.data.shape, result.data.dtype
+            self.results.append((shape, dtype))
+            if dtype.kind in _FLOAT_KINDS:
                 result.requires_grad = True
                 result._node = self
                 result._output = i
@@ -255,10 +259,6 @@ class _Saved:
         return tensor
 
 
-def _among(array: Array, arrays: list[Any]) -> bool:
-    return any(array is other for other in arrays)
-
-
 def _check_array(cls: type, out: Any) -> None:
     """What `forward` returns is an array, or a scalar as NumPy's reductions give."""
     try:
@@ -270,7 +270,7 @@ def _check_array(cls: type, out: Any) -> None:
         ) from None
 
 
-def _freed_message(name: str) -> str:
+def freed_message(name: str) -> str:
     return (
         f"backward: the graph has already been freed at {name}; a second backward through it needs "
         "backward(retain_graph=True) the first time, or a new forward"
@@ -282,15 +282,3 @@ def _refuse_mixed_devices(cls: type, inputs: tuple[Any, ...]) -> None:
     raise RuntimeError(
         f"{cls.__name__}: tensors are on different devices ({found}); use .to(device)"
     )
-
-
-def retain(node: Function, output: int, tensor: Tensor) -> None:
-    """Keep the gradient of `output` in `tensor.grad`, as long as that tensor lives."""
-    if node.retained is None:
-        node.retained = {}
-    node.retained[output] = weakref.ref(tensor)
-
-
-def as_node(source: Any) -> Function | None:
-    """The Function of an edge, or None where the edge ends at a leaf."""
-    return None if isinstance(source, Tensor) else cast(Function, source)

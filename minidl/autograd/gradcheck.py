@@ -6,13 +6,22 @@ returns. Both v and u are random here. An all-ones u would prove nothing for sof
 BatchNorm, whose outputs have a constant sum: its derivative is 0, and so is that of a backward that
 returns zeros.
 
-Each input is checked along its own direction, so that errors in two inputs cannot cancel. Only
-when a check fails is the gradient compared entry by entry, for the report.
+Each input is checked along its own direction and each output with its own cotangent, so that errors
+in two cannot cancel and a small one is not lost beside a large one. Only when a check fails is the
+gradient compared entry by entry, for the report.
+
+How good is a difference? With a step h it is off by about h^2 where f curves, and by about
+1e-16 f / h because f is rounded. A step of 1e-6 suits numbers near 1. Where the two slopes do not
+agree at once, differences are taken with many steps: the right one is where neighbours agree best,
+and how far they disagree there is how far it can be trusted (after Ridders, "Accurate computation
+of F'(x) and F'(x) F''(x)", 1982).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +32,9 @@ from .modes import enable_grad, no_grad
 from .tensor import Tensor, wrap
 
 __all__ = ["GradcheckError", "NonDifferentiableError", "gradcheck", "gradgradcheck"]
+
+EPSILON = 2.0**-52  # of float64
+EXAMINED = 256  # entries of an input that a report looks at: each costs two evaluations
 
 
 class GradcheckError(RuntimeError):
@@ -38,7 +50,7 @@ def gradcheck(
     inputs: Tensor | Sequence[Any],
     *,
     eps: float = 1e-6,
-    atol: float = 1e-7,
+    atol: float = 0.0,
     rtol: float = 1e-5,
     trials: int = 2,
     seed: int = 0,
@@ -48,11 +60,12 @@ def gradcheck(
 
     Args:
         func: takes `inputs`, returns a Tensor or a sequence of them; must give the same result
-            each time (seed its random numbers inside).
+            each time (seed its random numbers inside). Outputs without a gradient are passed over.
         inputs: arguments; those that are Tensors with `requires_grad` are checked, in float64.
-        eps: the length of a step, in units of the input.
-        atol, rtol: the difference allowed, relative to the size of the terms that are added up.
-        trials: how many random directions and cotangents are tried for each input.
+        eps: the length of the first step, in units of the input.
+        atol, rtol: how far the two slopes may differ, absolutely and relative to the larger of the
+            slopes ahead and behind; beyond that only by what the differences themselves are off.
+        trials: how many random directions and cotangents are tried for each input and output.
         seed: where the random directions come from.
         raise_exception: raise, or return False.
 
@@ -62,8 +75,8 @@ def gradcheck(
     Raises:
         GradcheckError: a gradient is wrong. The report says which input, which index, the analytic
             and the numeric value and their ratio.
-        NonDifferentiableError: the point is on (or within `eps` of) a kink.
-        ValueError: an input is not float64, or nothing requires a gradient.
+        NonDifferentiableError: the point is on (or within `eps` of) a kink, or on a jump.
+        ValueError: an input or output is not float64, or nothing requires a gradient.
     """
     try:
         _check(func, _as_list(inputs), eps, atol, rtol, trials, seed, "gradcheck")
@@ -80,7 +93,7 @@ def gradgradcheck(
     grad_outputs: Tensor | Sequence[Tensor] | None = None,
     *,
     eps: float = 1e-6,
-    atol: float = 1e-7,
+    atol: float = 0.0,
     rtol: float = 1e-5,
     trials: int = 2,
     seed: int = 0,
@@ -96,7 +109,7 @@ def gradgradcheck(
     Other arguments, result and errors are those of `gradcheck`.
     """
     arguments = _as_list(inputs)
-    outputs = [out for out in _as_list(func(*arguments)) if out.requires_grad]
+    outputs = [out for out in _as_list(func(*arguments)) if _is_variable(out)]
     if not outputs:
         raise ValueError("gradgradcheck: no output requires a gradient")
     rng = np.random.default_rng(seed + 1)
@@ -112,7 +125,7 @@ def gradgradcheck(
         arguments, cotangents = everything[:count], everything[count:]
         wanted = [x for x in arguments if _is_variable(x)]
         with enable_grad():
-            results = [out for out in _as_list(func(*arguments)) if out.requires_grad]
+            results = [out for out in _as_list(func(*arguments)) if _is_variable(out)]
             found = grad(results, wanted, list(cotangents), create_graph=True, allow_unused=True)
         return tuple([g for g in found if g is not None])
 
@@ -148,150 +161,266 @@ def _check(
 
     with enable_grad():
         outputs = _as_list(func(*inputs))
-    smooth = [k for k, out in enumerate(outputs) if isinstance(out, Tensor) and out.requires_grad]
+    smooth = [k for k, out in enumerate(outputs) if _is_variable(out)]
+    for k in smooth:
+        if outputs[k].dtype != np.float64:
+            raise ValueError(f"{title}: output {k} is {outputs[k].dtype}, not float64 as the input")
     if not smooth:
         # Nothing claims to depend on the inputs: legal only if nothing does.
         smooth = [k for k, out in enumerate(outputs) if isinstance(out, Tensor)]
     _check_repeatable(func, inputs, outputs, smooth, title)
 
     for _ in range(trials):
-        cotangents = [_random_like(outputs[k], rng) for k in smooth]
+        cotangents = {k: _random_like(outputs[k], rng) for k in smooth}
 
-        def along(points: list[Any], u: list[Tensor] = cotangents) -> float:
-            """<u, f(points)>"""
+        def project(points: list[Any], u: dict[int, Tensor] = cotangents) -> dict[int, float]:
+            """<u, f(points)> for each output."""
             with no_grad():
                 results = _as_list(func(*points))
-            return sum(_dot(g, results[k]) for g, k in zip(u, smooth, strict=True))
+            return {k: _dot(g, results[k]) for k, g in u.items()}
 
-        differentiable = [
-            (k, g) for k, g in zip(smooth, cotangents, strict=True) if outputs[k].requires_grad
-        ]
-        analytic: Sequence[Tensor | None] = [None] * len(variables)
-        if differentiable:
-            analytic = grad(
-                [outputs[k] for k, _ in differentiable],
-                [inputs[i] for i in variables],
-                [g for _, g in differentiable],
-                retain_graph=True,
-                allow_unused=True,
-            )
-        for i, a in zip(variables, analytic, strict=True):
-            if a is None:
-                a = wrap(of(inputs[i].data).xp.zeros_like(inputs[i].data))
-            if a.shape != inputs[i].shape:
-                raise GradcheckError(
-                    f"{title}: the gradient of input {i} has shape {a.shape}, not {inputs[i].shape}"
-                )
-            direction = _random_like(inputs[i], rng)
-            expected, size = _slope(along, inputs, i, direction, eps, title)
-            found = _dot(a, direction)
-            if not abs(found - expected) <= atol * max(size, 1.0) + rtol * size:
-                report = _report(along, inputs, i, a, eps, found, expected, title)
-                raise GradcheckError(report)
-
-
-def _slope(
-    along: Callable[[list[Any]], float],
-    inputs: list[Any],
-    i: int,
-    direction: Tensor,
-    eps: float,
-    title: str,
-) -> tuple[float, float]:
-    """The derivative of `along` in `direction` of input i by differences, and its scale."""
-    here = along(inputs)
-    ahead = along(_moved(inputs, i, direction, eps))
-    behind = along(_moved(inputs, i, direction, -eps))
-    right, left = (ahead - here) / eps, (here - behind) / eps
-    size = max(abs(right), abs(left))
-    if abs(right - left) > 1e-4 * max(size, 1e-3):
-        # Curvature, or a kink? Slopes on both sides of a smooth point differ in proportion to the
-        # step; beyond a kink they differ by the same amount whatever the step.
-        gaps = []
-        for step in (8 * eps, 64 * eps):
-            ahead_far = along(_moved(inputs, i, direction, step))
-            behind_far = along(_moved(inputs, i, direction, -step))
-            gaps.append(abs((ahead_far - here) - (here - behind_far)) / step)
-        if gaps[1] < 3 * gaps[0]:
-            raise NonDifferentiableError(_kink_report(along, inputs, i, eps, right, left, title))
-    return (ahead - behind) / (2 * eps), size
+        here = project(inputs)
+        analytic = {k: _gradients(outputs[k], inputs, variables, cotangents[k]) for k in smooth}
+        for i in variables:
+            ray = _Ray(project, inputs, i, _random_like(inputs[i], rng))
+            ahead, behind = ray(eps), ray(-eps)
+            for k in smooth:
+                a = analytic[k][i]
+                if a.shape != inputs[i].shape:
+                    raise GradcheckError(
+                        f"{title}: the gradient of input {i} has shape {a.shape}, not "
+                        f"{inputs[i].shape}"
+                    )
+                found = _dot(a, ray.direction)
+                right, left = (ahead[k] - here[k]) / eps, (here[k] - behind[k]) / eps
+                size = max(abs(right), abs(left))
+                straight = abs(right - left) <= 1e-4 * size
+                if straight and abs(found - (right + left) / 2) <= atol + rtol * size:
+                    continue
+                terms = _norm(cotangents[k], outputs[k])
+                slope = _slope(ray, k, here[k], terms, eps, title)
+                if not abs(found - slope.value) <= atol + rtol * slope.size + 4 * slope.error:
+                    which = "the gradient of" if len(smooth) == 1 else f"output {k}'s gradient in"
+                    which = f"{title}: {which} input {i}"
+                    raise GradcheckError(_report(ray, k, a, slope, found, which))
 
 
-def _moved(inputs: list[Any], i: int, direction: Tensor, step: float) -> list[Any]:
-    moved = wrap(inputs[i].data + direction.data * step)
-    moved.requires_grad = True  # a gradient taken inside `func` must see it as a variable
-    return [*inputs[:i], moved, *inputs[i + 1 :]]
+def _gradients(
+    output: Tensor, inputs: list[Any], variables: list[int], cotangent: Tensor
+) -> dict[int, Tensor]:
+    """J^T u of one output for each variable; zeros where it does not depend on it."""
+    found: Sequence[Tensor | None] = [None] * len(variables)
+    if output.requires_grad:
+        wanted = [inputs[i] for i in variables]
+        found = grad(output, wanted, cotangent, retain_graph=True, allow_unused=True)
+    return {
+        i: wrap(of(inputs[i].data).xp.zeros_like(inputs[i].data)) if a is None else a
+        for i, a in zip(variables, found, strict=True)
+    }
 
 
-def _entries(
-    along: Callable[[list[Any]], float], inputs: list[Any], i: int, eps: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """The slopes to the right and to the left for every entry of input i, on the host."""
-    x = inputs[i]
-    host = np.array(of(x.data).to_host(x.data))
-    right, left = np.empty_like(host), np.empty_like(host)
-    here = along(inputs)
-    unit = np.zeros_like(host)
-    for index in np.ndindex(host.shape):
+class _Ray:
+    """The projected outputs as a function of one number: how far input i is moved along v."""
+
+    def __init__(
+        self,
+        project: Callable[[list[Any]], dict[int, float]],
+        inputs: list[Any],
+        i: int,
+        direction: Tensor,
+    ) -> None:
+        self.project, self.inputs, self.i, self.direction = project, inputs, i, direction
+        self.input: Tensor = inputs[i]
+
+    def __call__(self, step: float) -> dict[int, float]:
+        moved = wrap(self.input.data + self.direction.data * step)
+        moved.requires_grad = True  # a gradient taken inside `func` must see it as a variable
+        # A tensor that is given twice moves in both places: its gradient is the sum.
+        return self.project([moved if x is self.input else x for x in self.inputs])
+
+    def along(self, direction: np.ndarray) -> _Ray:
+        """The ray in another direction."""
+        moved = Tensor(direction, device=self.input.device)
+        return _Ray(self.project, self.inputs, self.i, moved)
+
+
+@dataclass
+class _Slope:
+    """The derivative along a ray by differences with one step.
+
+    Attributes:
+        step: its length.
+        right, left: the slopes ahead and behind.
+        noise: how far the rounding of f and of x + h v may put each of them off.
+        error: how far `value` may be off.
+    """
+
+    step: float
+    right: float
+    left: float
+    noise: float
+    error: float = math.inf
+
+    @property
+    def value(self) -> float:
+        """The central difference."""
+        return (self.right + self.left) / 2
+
+    @property
+    def size(self) -> float:
+        return max(abs(self.right), abs(self.left))
+
+    @property
+    def gap(self) -> float:
+        return abs(self.right - self.left)
+
+
+def _slope(ray: _Ray, k: int, here: float, terms: float, eps: float, title: str) -> _Slope:
+    """The derivative of output k's projection along the ray, from differences with many steps.
+
+    Args:
+        here: the projection at the point itself.
+        terms: the length of the vector of terms it is a sum of.
+
+    Raises:
+        NonDifferentiableError: the slopes ahead and behind do not approach each other.
+    """
+    host = of(ray.input.data).to_host(ray.input.data)
+    scale = float(np.abs(host).max(initial=0.0))
+    power = math.log(scale, 8) if 0 < scale < math.inf else 0.0
+    slopes = []
+    for n in range(-3 + min(0, math.floor(power)), 5 + max(0, math.ceil(power))):
+        step = eps * 8.0**n
+        slope = _Slope(step, (ray(step)[k] - here) / step, (here - ray(-step)[k]) / step, 0.0)
+        slope.noise = 4 * EPSILON * (terms + slope.size * scale) / step
+        slopes.append(slope)
+    kink = _kink(slopes, eps)
+    if kink is not None:
+        raise NonDifferentiableError(_kink_report(ray, k, kink, title))
+
+    for n, slope in enumerate(slopes):
+        neighbours = slopes[max(0, n - 1) : n] + slopes[n + 1 : n + 2]
+        slope.error = max(abs(slope.value - other.value) for other in neighbours) + slope.noise
+
+    def unsure(slope: _Slope) -> tuple[float, float]:
+        relative = _ratio(slope.error, slope.size)
+        # A slope of 0 is nowhere certain to a part of itself: the smallest error decides.
+        return (relative if relative < 1e-3 else 1.0), _ratio(slope.error, 1.0)
+
+    return min(slopes, key=unsure)
+
+
+def _kink(slopes: list[_Slope], eps: float) -> float | None:
+    """A step that shows that the function has no derivative here; None if it seems to have one."""
+    # Beyond a kink the slopes differ by the same amount whatever the step. Where f curves they
+    # differ in proportion to it, and by rounding in inverse proportion.
+    beyond = [s for s in slopes if eps < s.step < 1000 * eps]
+    if all(s.gap > max(1e-4 * s.size, 10 * s.noise) for s in beyond):
+        gaps = [s.gap for s in beyond]
+        if max(gaps) < 2 * min(gaps):
+            return eps
+    straightest = min(slopes, key=lambda s: _ratio(s.gap, s.size))
+    if not straightest.gap > max(1e-3 * straightest.size, 10 * straightest.noise):
+        return None
+    # At the bottom of a parabola the slopes are never alike, but vanish with the step.
+    smallest = min(slopes, key=lambda s: _ratio(s.gap, 1.0))
+    larger = max(s.size for s in slopes if s.step >= smallest.step)
+    return straightest.step if smallest.gap > 1e-3 * larger else None
+
+
+def _ratio(part: float, whole: float) -> float:
+    """part / whole; what is not a number is the last in any order."""
+    if part == 0:
+        return 0.0
+    return math.inf if math.isnan(part) or math.isnan(whole) or whole == 0 else part / whole
+
+
+def _suspects(score: Callable[[np.ndarray], float], shape: tuple[int, ...]) -> np.ndarray:
+    """Up to `EXAMINED` entries (flat indices) of an input among which the worst is likely to be.
+
+    `score` says of a direction how wrong the slope along it is. Of two halves of the entries the
+    worse is halved again.
+    """
+    rng = np.random.default_rng(0)
+    entries = np.arange(math.prod(shape))
+    while len(entries) > EXAMINED:
+        halves = np.array_split(entries, 2)
+        scores = []
+        for half in halves:
+            direction = np.zeros(math.prod(shape))
+            direction[half] = rng.standard_normal(len(half))
+            scores.append(score(direction.reshape(shape)))
+        entries = halves[int(scores[1] > scores[0])]
+    return entries
+
+
+def _entries(ray: _Ray, k: int, entries: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
+    """The slopes ahead and behind for some entries (flat indices) of the input."""
+    ahead, behind = np.empty(len(entries)), np.empty(len(entries))
+    here = ray(0.0)[k]
+    unit = np.zeros(ray.input.shape)
+    for n, flat in enumerate(entries):
+        index = np.unravel_index(flat, unit.shape)
         unit[index] = 1.0
-        step = Tensor(unit, device=x.device)
-        right[index] = (along(_moved(inputs, i, step, eps)) - here) / eps
-        left[index] = (here - along(_moved(inputs, i, step, -eps))) / eps
+        along = ray.along(unit)
+        ahead[n] = (along(step)[k] - here) / step
+        behind[n] = (here - along(-step)[k]) / step
         unit[index] = 0.0
-    return right, left
+    return ahead, behind
 
 
-def _report(
-    along: Callable[[list[Any]], float],
-    inputs: list[Any],
-    i: int,
-    analytic: Tensor,
-    eps: float,
-    found: float,
-    expected: float,
-    title: str,
-) -> str:
-    right, left = _entries(along, inputs, i, eps)
-    numeric = (right + left) / 2
+def _report(ray: _Ray, k: int, analytic: Tensor, slope: _Slope, found: float, what: str) -> str:
     values = of(analytic.data).to_host(analytic.data)
-    error = np.abs(values - numeric)
-    error = np.where(np.isnan(error), np.inf, error)
     lines = [
-        f"{title}: the gradient of input {i}, shape {inputs[i].shape}, is wrong: along a random "
-        f"direction it is {found:.6g}, differences give {expected:.6g}"
+        f"{what}, shape {ray.input.shape}, is wrong: along a random direction it is {found:.6g}, "
+        f"differences give {slope.value:.6g}"
     ]
-    if error.size == 0:
+    if values.size == 0:
         return lines[0]
-    wrong = int((error > 1e-4 * max(float(np.abs(numeric).max()), 1e-3)).sum())
-    lines.append(f"{wrong} of {error.size} entries differ; the worst:")
+
+    def score(direction: np.ndarray) -> float:
+        along, step = ray.along(direction), slope.step
+        numeric = (along(step)[k] - along(-step)[k]) / (2 * step)
+        return _ratio(abs(float((values * direction).sum()) - numeric), 1.0)
+
+    entries = _suspects(score, values.shape)
+    ahead, behind = _entries(ray, k, entries, slope.step)
+    numeric = (ahead + behind) / 2
+    error = np.abs(values.reshape(-1)[entries] - numeric)
+    error = np.where(np.isnan(error), np.inf, error)
+    wrong = int((error > 1e-4 * np.abs(numeric).max() + 4 * slope.error).sum())
+    among = "" if len(entries) == values.size else f" {len(entries)} examined of the"
+    lines.append(f"{wrong} of{among} {values.size} entries differ; the worst:")
     lines.append(f"{'index':>16} {'analytic':>14} {'numeric':>14} {'ratio':>10}")
-    for flat in np.argsort(-error, axis=None)[: min(5, max(wrong, 1))]:
-        index = tuple(int(k) for k in np.unravel_index(flat, error.shape))
-        a, n = float(values[index]), float(numeric[index])
-        ratio = f"{a / n:10.4f}" if abs(n) > 1e-12 else "         -"
-        lines.append(f"{index!s:>16} {a:14.6g} {n:14.6g} {ratio}")
+    for n in np.argsort(-error)[: min(5, max(wrong, 1))]:
+        index = tuple(int(x) for x in np.unravel_index(entries[n], values.shape))
+        a, d = float(values[index]), float(numeric[n])
+        ratio = f"{a / d:10.4f}" if d else "         -"
+        lines.append(f"{index!s:>16} {a:14.6g} {d:14.6g} {ratio}")
     return "\n".join(lines)
 
 
-def _kink_report(
-    along: Callable[[list[Any]], float],
-    inputs: list[Any],
-    i: int,
-    eps: float,
-    right: float,
-    left: float,
-    title: str,
-) -> str:
+def _kink_report(ray: _Ray, k: int, step: float, title: str) -> str:
+    here = ray(0.0)[k]
+
+    def sides(along: _Ray) -> tuple[float, float]:
+        return (along(step)[k] - here) / step, (here - along(-step)[k]) / step
+
+    def score(direction: np.ndarray) -> float:
+        right, left = sides(ray.along(direction))
+        return _ratio(abs(right - left), 1.0)
+
+    right, left = sides(ray)
     message = (
-        f"{title}: not differentiable at this point in input {i}, shape {inputs[i].shape}: the "
+        f"{title}: not differentiable at this point in input {ray.i}, shape {ray.input.shape}: the "
         f"slope is {right:.6g} to one side and {left:.6g} to the other"
     )
-    rights, lefts = _entries(along, inputs, i, eps)
-    gap = np.abs(rights - lefts)
-    if gap.size and float(gap.max()) > 1e-4:
-        index = tuple(int(k) for k in np.unravel_index(int(gap.argmax()), gap.shape))
-        value = float(of(inputs[i].data).to_host(inputs[i].data)[index])
-        message += f"; largest at index {index}, where the value is {value:.6g}"
+    entries = _suspects(score, ray.input.shape)
+    ahead, behind = _entries(ray, k, entries, step)
+    worst = int(np.abs(ahead - behind).argmax())
+    index = tuple(int(x) for x in np.unravel_index(entries[worst], ray.input.shape))
+    value = float(of(ray.input.data).to_host(ray.input.data)[index])
+    message += f"; largest at index {index}, where the value is {value:.6g}"
     return message + "; choose inputs away from ties and kinks"
 
 
@@ -317,6 +446,12 @@ def _random_like(x: Tensor, rng: np.random.Generator) -> Tensor:
 
 def _dot(a: Tensor, b: Tensor) -> float:
     return float((a.data * b.data).sum())
+
+
+def _norm(a: Tensor, b: Tensor) -> float:
+    """The length of the vector of the products that `_dot` adds up."""
+    terms = a.data * b.data
+    return math.sqrt(float((terms * terms).sum()))
 
 
 def _is_variable(x: Any) -> bool:

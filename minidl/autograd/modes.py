@@ -25,10 +25,7 @@ def is_grad_enabled() -> bool:
 
 
 class set_grad_enabled:
-    """Record operations, or do not, from now on or within a `with` block.
-
-    Like torch's, it works as a context manager, and its subclasses as decorators too.
-    """
+    """Record operations, or do not, from now on or within a `with` block. Also a decorator."""
 
     def __init__(self, enabled: bool) -> None:
         self._before = mode.recording
@@ -41,19 +38,30 @@ class set_grad_enabled:
     def __exit__(self, *exception: object) -> None:
         mode.recording = self._before
 
+    def __call__(self, function: F) -> F:
+        mode.recording = self._before  # meant for the function only
+        return (enable_grad if self._enabled else no_grad)()(function)
+
 
 class _Switch:
     """A context manager and decorator that takes effect on entry."""
 
     _recording: bool
 
+    def __new__(cls, function: Any = None) -> Any:
+        switch = super().__new__(cls)
+        return switch if function is None else switch(function)  # @no_grad without parentheses
+
+    def __init__(self) -> None:
+        self._before: list[bool] = []  # a stack: the same object may be entered again within
+
     def __enter__(self) -> _Switch:
-        self._before = mode.recording
+        self._before.append(mode.recording)
         mode.recording = self._recording
         return self
 
     def __exit__(self, *exception: object) -> None:
-        mode.recording = self._before
+        mode.recording = self._before.pop()
 
     def __call__(self, function: F) -> F:
         kind = type(self)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from ..backend import by_name, default_device
-from .events import Event, listen
+from .events import Event, listeners
 
 __all__ = ["OpProfile", "profile"]
 
@@ -47,17 +47,16 @@ class profile:
 
     def __init__(self) -> None:
         self._ops: dict[str, OpProfile] = {}
-        self._listening = listen(self._note)
         self.total = 0.0
 
     def __enter__(self) -> profile:
         by_name(default_device()).synchronize()
         self._start = perf_counter()
-        self._listening.__enter__()
+        listeners.append(self._note)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._listening.__exit__()
+        listeners.remove(self._note)
         by_name(default_device()).synchronize()
         self.total = perf_counter() - self._start
 

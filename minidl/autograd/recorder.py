@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .anomaly import calling_line
-from .events import Event, listen
+from .events import Event, listeners
 from .tensor import Tensor
 
 __all__ = ["record"]
@@ -35,14 +35,13 @@ class record:
         self.events: list[Event] = []
         self.lines: list[str] = []
         self._inside = inside
-        self._listening = listen(self._note)
 
     def __enter__(self) -> record:
-        self._listening.__enter__()
+        listeners.append(self._note)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._listening.__exit__()
+        listeners.remove(self._note)
 
     def _note(self, event: Event) -> None:
         if self._inside or not event.within:

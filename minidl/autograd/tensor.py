@@ -7,13 +7,16 @@ signatures are declared here for readers and type checkers.
 
 from __future__ import annotations
 
+import copy
 import sys
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..backend import Array, by_name, default_device, device, of
+from .hooks import RemovableHandle
 
 if TYPE_CHECKING:
     from .function import Function
@@ -44,10 +47,10 @@ class Tensor:
 
     __slots__ = (
         "__weakref__",
-        "_grad_owned",
         "_hooks",
         "_node",
         "_output",
+        "_owned",
         "_version",
         "_view",
         "data",
@@ -66,8 +69,8 @@ class Tensor:
     _output: int  # which of that operation's outputs it is
     _version: list[int]  # how often the memory was changed in place; shared between views
     _view: str | None  # the operation that made it a view of another tensor's memory
-    _hooks: list[Any] | None
-    _grad_owned: bool  # whether `grad` is an array nobody else has: may be added to in place
+    _hooks: dict[int, Any] | None  # of a leaf; those of a result are with its operation
+    _owned: bool  # of a gradient: whether backward made its array for it and may add to it in place
 
     def __init__(
         self,
@@ -77,17 +80,21 @@ class Tensor:
         dtype: Any = None,
         device: str | device | None = None,
     ) -> None:
+        self._version = [0]
         if isinstance(data, Tensor):
-            device, data = device or data.device, data.data
-        self.data = _as_array(data, dtype, device).view()
+            array = _as_array(data.data, dtype, device or data.device)
+            if array is data.data:  # a change through one of them is a change of the other
+                self._version = data._version
+            self.data = array.view()
+        else:
+            self.data = _as_array(data, dtype, device).view()
         self.requires_grad = False
         self.grad = None
         self._node = None
         self._output = 0
-        self._version = [0]
         self._view = None
         self._hooks = None
-        self._grad_owned = False
+        self._owned = False
         if requires_grad:
             self.requires_grad_()
 
@@ -195,10 +202,7 @@ class Tensor:
         return self.data
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        array = self.numpy()
-        if copy:
-            return np.array(array, dtype)
-        return array if dtype is None else array.astype(dtype, copy=False)
+        return np.array(self.numpy(), dtype, copy=copy)
 
     def item(self) -> Any:
         """The value of a one-element tensor, as a Python number."""
@@ -249,11 +253,12 @@ class Tensor:
                 "deepcopy: only leaf tensors can be copied, not results of recorded operations; "
                 "use .detach().clone()"
             )
-        result = _rebuild(type(self), self.data.copy(), self.requires_grad, _state(self, memo))
+        result = _rebuild(type(self), self.data.copy(), self.requires_grad)
         memo[id(self)] = result
+        for name, value in _state(self).items():
+            setattr(result, name, copy.deepcopy(value, memo))
         if self.grad is not None:
             result.grad = wrap(self.grad.data.copy())
-            result._grad_owned = True
         return result
 
     def __reduce__(self) -> Any:
@@ -264,7 +269,7 @@ class Tensor:
             )
         name = str(self.device)
         host = of(self.data).to_host(self.data)
-        return _unpickle, (type(self), host, name, self.requires_grad, _state(self))
+        return _unpickle, (type(self), host, name, self.requires_grad), _state(self) or None
 
     def cpu(self) -> Tensor:
         return self.to("cpu")
@@ -291,62 +296,32 @@ class Tensor:
         self.requires_grad = requires_grad
         return self
 
-    def backward(
-        self,
-        gradient: Tensor | None = None,
-        retain_graph: bool | None = None,
-        create_graph: bool = False,
-    ) -> None:
-        """Add the gradient of this tensor to the `.grad` of every leaf it was computed from.
-
-        Args:
-            gradient: the gradient with respect to this tensor, of its shape; may be left out for
-                a tensor with one element: 1.
-            retain_graph: keep the graph for another backward. Default: `create_graph`.
-            create_graph: record the backward pass itself, so that gradients can be differentiated.
-
-        Raises:
-            RuntimeError: no graph, a graph that was freed, or a missing `gradient`.
-        """
-        from .engine import backward
-
-        backward([self], [gradient], retain_graph, create_graph)
-
     def retain_grad(self) -> None:
         """Keep the gradient of a tensor that is not a leaf in its `.grad`, too."""
-        from .function import retain
-
         if not self.requires_grad:
             raise RuntimeError("retain_grad: this tensor does not require a gradient")
-        if self._node is not None:
-            retain(self._node, self._output, self)
+        self._retain()
 
-    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
         """Call `hook(gradient)` when this tensor's gradient is computed.
 
-        What the hook returns, if not None, takes the gradient's place.
+        What the hook returns, if not None, takes the gradient's place. It must not change the
+        gradient it is given, which may be part of others.
 
         Returns:
-            a function that removes the hook; also available as its attribute `remove`.
+            a handle whose `remove()` takes the hook off again.
         """
         if not self.requires_grad:
             raise RuntimeError("register_hook: this tensor does not require a gradient")
         if self._node is None:
             if self._hooks is None:
-                self._hooks = []
+                self._hooks = {}
             hooks = self._hooks
         else:
             if self._node.hooks is None:
                 self._node.hooks = {}
-            hooks = self._node.hooks.setdefault(self._output, [])
-        hooks.append(hook)
-
-        def remove() -> None:
-            if hook in hooks:
-                hooks.remove(hook)
-
-        remove.remove = remove  # type: ignore[attr-defined]
-        return remove
+            hooks = self._node.hooks.setdefault(self._output, {})
+        return RemovableHandle(hooks, hook)
 
     # -- change in place ---------------------------------------------------------------------------
 
@@ -361,11 +336,7 @@ class Tensor:
             RuntimeError: this tensor is a leaf that requires a gradient, or a view of memory that
                 another tensor or the graph still holds, which would not change with it.
         """
-        if self.requires_grad and self._node is None:
-            raise RuntimeError(
-                "a leaf tensor that requires a gradient cannot be changed in place while "
-                "operations are recorded; change it inside `with no_grad():`"
-            )
+        self._check_leaf()
         if self._view is not None and sys.getrefcount(self._version) > _ALONE:
             raise RuntimeError(
                 f"a view (made by {self._view}) cannot be changed in place while operations are "
@@ -373,16 +344,42 @@ class Tensor:
                 "tensor (x[key] = value), or work on a copy (.clone())"
             )
 
+    def _check_leaf(self) -> None:
+        if self.requires_grad and self._node is None:
+            raise RuntimeError(
+                "a leaf tensor that requires a gradient cannot be changed in place while "
+                "operations are recorded; change it inside `with no_grad():`"
+            )
+
     def adopt(self, other: Tensor) -> Tensor:
         """Become `other`: what an in-place operation does when it is recorded.
 
-        The old memory is left as it was, so earlier operations that saved it stay right. Call
-        `check_change` before `other` is computed.
+        The old memory is left as it was, so earlier operations that saved it stay right. What
+        makes `other` of this tensor calls `check_change` first: afterwards the graph may hold it.
         """
+        self._check_leaf()
+        retained = self._release()
         self.data, self._version, self._view = other.data, other._version, other._view
         self.requires_grad = other.requires_grad
         self._node, self._output = other._node, other._output
+        if retained:
+            self._retain()
         return self
+
+    def _retain(self) -> None:
+        """Have the node of this result keep its gradient here, as long as this tensor lives."""
+        node = self._node
+        if node is not None:
+            node.retained = {**(node.retained or {}), self._output: weakref.ref(self)}
+
+    def _release(self) -> bool:
+        """Undo `_retain`; whether there was anything to undo."""
+        retained = {} if self._node is None else self._node.retained or {}
+        reference = retained.get(self._output)
+        if reference is None or reference() is not self:
+            return False
+        del retained[self._output]
+        return True
 
     # -- put in by minidl.ops (declared for type checkers) -----------------------------------------
 
@@ -390,6 +387,13 @@ class Tensor:
         T: Tensor
         mT: Tensor
 
+        def backward(
+            self,
+            gradient: Tensor | None = None,
+            retain_graph: bool | None = None,
+            create_graph: bool = False,
+            inputs: Tensor | Sequence[Tensor] | None = None,
+        ) -> None: ...
         def __getitem__(self, key: Any) -> Tensor: ...
         def __setitem__(self, key: Any, value: Any) -> None: ...
         def __neg__(self) -> Tensor: ...
@@ -443,7 +447,7 @@ def wrap(array: Any) -> Tensor:
     result._version = [0]
     result._view = None
     result._hooks = None
-    result._grad_owned = False
+    result._owned = False
     return result
 
 
@@ -509,15 +513,19 @@ def _as_array(data: Any, dtype: Any, target: str | device | None) -> Array:
     try:
         backend = of(data)
     except TypeError:
+        has_dtype = hasattr(data, "dtype")  # a torch tensor, say
         try:
             data = np.asarray(_to_host(data))
         except ValueError:
             raise ValueError("tensor: nested sequences must have equal lengths") from None
-        if dtype is None and data.dtype == np.float64:
+        if dtype is None and not has_dtype and data.dtype == np.float64:
             dtype = DEFAULT_FLOAT  # Python floats
         backend = None
-    if data.dtype.kind not in "biufV":
+    # (Kind V is bfloat16, a NumPy extension type; np.void is a structure or raw bytes.)
+    if data.dtype.kind not in "biufV" or data.dtype.type is np.void:
         raise TypeError(f"tensor: expected booleans, integers or floats, not {data.dtype}")
+    if not data.dtype.isnative:  # read from a file of a machine with the other byte order
+        data = data.astype(data.dtype.newbyteorder("="))
     if target is None:
         target = default_device() if backend is None or backend.name == "cpu" else None
     if target is not None:
@@ -536,23 +544,17 @@ def _to_host(data: Any) -> Any:
     return data
 
 
-def _state(source: Tensor, memo: dict[int, Any] | None = None) -> dict[str, Any]:
-    """The attributes that a subclass such as Parameter adds."""
-    del memo
+def _state(source: Tensor) -> dict[str, Any]:
+    """The attributes that a subclass adds."""
     return dict(getattr(source, "__dict__", {}))
 
 
-def _rebuild(kind: type, array: Array, requires_grad: bool, state: dict[str, Any]) -> Any:
+def _rebuild(kind: type, array: Array, requires_grad: bool) -> Any:
     result: Any = _new(kind)
     Tensor.__init__(result, wrap(array), requires_grad)  # a Tensor stays on its device
-    for name, value in state.items():
-        setattr(result, name, value)
     return result
 
 
-def _unpickle(
-    kind: type, host: np.ndarray, name: str, requires_grad: bool, state: dict[str, Any]
-) -> Any:
+def _unpickle(kind: type, host: np.ndarray, name: str, requires_grad: bool) -> Any:
     chosen = device(name)
-    array = by_name(chosen).asarray(host, None, chosen.index)
-    return _rebuild(kind, array, requires_grad, state)
+    return _rebuild(kind, by_name(chosen).asarray(host, None, chosen.index), requires_grad)

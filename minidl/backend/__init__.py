@@ -6,6 +6,7 @@ kernels. Nothing outside this package asks whether it runs on a GPU.
 
 from . import cpu, cuda, random
 from .base import Array, Backend
+from .cpu.allocator import keep_memory
 from .cpu.conv import conv_algorithm
 from .cpu.threads import get_num_threads, set_num_threads
 from .device import _Default, by_name, default_device, device, of, register, use
@@ -20,6 +21,7 @@ __all__ = [
     "default_device",
     "device",
     "get_num_threads",
+    "keep_memory",
     "of",
     "quiet",
     "quietly",

@@ -16,11 +16,14 @@ from .plain.conv import ConvKernels
 from .plain.indexing import IndexingKernels
 from .plain.linalg import LinalgKernels
 from .plain.losses import LossKernels
+from .plain.nms import NmsKernels
 from .plain.norm import NormKernels
 from .plain.optim import OptimKernels
 from .plain.pool import PoolKernels
 from .plain.random import RandomKernels
+from .plain.reduction import ReductionKernels
 from .plain.resample import ResampleKernels
+from .plain.roi import RoiKernels
 
 __all__ = ["Array", "Backend"]
 
@@ -34,8 +37,11 @@ class Backend(
     LinalgKernels,
     OptimKernels,
     PoolKernels,
+    ReductionKernels,
     ResampleKernels,
+    RoiKernels,
     LossKernels,
+    NmsKernels,
     NormKernels,
     RandomKernels,
 ):
@@ -60,6 +66,17 @@ class Backend(
     def index_of(self, array: Array) -> int | None:
         """The number of the device that holds `array`; None where there is only one."""
         return None
+
+    def current_device(self) -> int:
+        """The number of the device on which work is launched."""
+        return 0
+
+    def select(self, index: int | None) -> None:
+        """Make device number `index` (default: the first) the one on which work is launched.
+
+        Raises:
+            ValueError, RuntimeError: there is no such device.
+        """
 
     def synchronize(self) -> None:
         """Wait until everything asked of the device so far is done."""

@@ -45,12 +45,10 @@ class device:
         if not isinstance(other, (str, device)):
             return NotImplemented
         # "cuda" means the first GPU, so that it equals "cuda:0".
-        mine, _, _ = str(self).partition(":0")
-        theirs, _, _ = str(other).partition(":0")
-        return mine == theirs
+        return str(self).removesuffix(":0") == str(other).removesuffix(":0")
 
     def __hash__(self) -> int:
-        return hash(str(self).partition(":0")[0])
+        return hash(str(self).removesuffix(":0"))
 
 
 _MAKERS: dict[str, Any] = {}  # device type -> function that makes its backend, called once
@@ -119,7 +117,6 @@ class use:
     """
 
     def __init__(self, name: str | device) -> None:
-        self._before = _Default.device
         if name == "auto":
             try:
                 by_name("cuda")
@@ -127,20 +124,17 @@ class use:
             except RuntimeError:
                 name = "cpu"
         chosen = device(name)
-        backend = by_name(chosen)
-        select = getattr(backend, "select", None)
-        if select is not None:
-            select(chosen.index)
+        self._backend = by_name(chosen)
+        self._before = _Default.device, self._backend.current_device()
+        self._backend.select(chosen.index)
         _Default.device = chosen
 
     def __enter__(self) -> use:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        _Default.device = self._before
-        select = getattr(by_name(self._before), "select", None)
-        if select is not None:
-            select(self._before.index)
+        _Default.device, index = self._before
+        self._backend.select(index)
 
     def __repr__(self) -> str:
         return f"use({str(_Default.device)!r})"

@@ -7,6 +7,7 @@ offset), the same on every backend, and its whole state is these two numbers.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ class _State:
     generator: np.random.Generator = np.random.default_rng()
     seed: int = int(generator.integers(2**63))
     offset: int = 0
+    lock = threading.Lock()
 
 
 def manual_seed(seed: int) -> np.random.Generator:
@@ -37,9 +39,10 @@ def host_generator() -> np.random.Generator:
 
 def next_offset(count: int) -> tuple[int, int]:
     """Reserve `count` Philox numbers: (seed, offset of the first); 4 come from one counter."""
-    offset = _State.offset
-    _State.offset += -(-count // 4)
-    return _State.seed, offset
+    with _State.lock:
+        offset = _State.offset
+        _State.offset += -(-count // 4)
+        return _State.seed, offset
 
 
 def get_state() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Hooks of modules: a handle to take one off, and the gates that see a module's gradients.
+"""Hooks of modules: the gates that see a module's gradients.
 
 A gate is the identity. One stands before a module's inputs and one behind its outputs, so that in
 the backward pass the second sees the gradients of all outputs at once and the first, when
@@ -7,33 +7,12 @@ everything between them has run, the gradients of all inputs.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
 from ..autograd import Function, Tensor
 
-__all__ = ["RemovableHandle", "gate_inputs", "gate_outputs"]
-
-_count = itertools.count().__next__
-
-
-class RemovableHandle:
-    """Takes a hook off again: by `remove()`, or at the end of a `with` block."""
-
-    def __init__(self, hooks: dict[int, Any], hook: Callable[..., Any]) -> None:
-        self._hooks = hooks
-        self._key = _count()
-        hooks[self._key] = hook
-
-    def remove(self) -> None:
-        self._hooks.pop(self._key, None)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.remove()
+__all__ = ["gate_inputs", "gate_outputs"]
 
 
 class Gate(Function):

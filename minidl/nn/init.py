@@ -85,9 +85,7 @@ def _truncated(count: int, low: float, high: float) -> np.ndarray:
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Every element `val`."""
-    tensor.data[...] = val
-    tensor.bump_version()
-    return tensor
+    return _set(tensor, np.full(tensor.shape, val))
 
 
 def ones_(tensor: Tensor) -> Tensor:

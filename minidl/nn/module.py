@@ -14,9 +14,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from ..autograd import Tensor, is_grad_enabled, wrap
+from ..autograd.hooks import RemovableHandle
 from ..autograd.tensor import DEFAULT_FLOAT
 from ..backend import Array, by_name, device, of
-from .hooks import RemovableHandle, gate_inputs, gate_outputs
+from .hooks import gate_inputs, gate_outputs
 
 __all__ = ["IncompatibleKeys", "Module", "Parameter", "new_tensor", "parameter_if"]
 
@@ -601,7 +602,6 @@ def clear_grad(parameter: Tensor, set_to_none: bool) -> None:
         return
     # A new array: the old one may be held by whoever read .grad, or shared with a graph.
     parameter.grad = wrap(of(parameter.data).xp.zeros_like(parameter.data))
-    parameter._grad_owned = True
 
 
 def bracket(name: str, extra: list[str], children: list[str]) -> str:

@@ -86,4 +86,3 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
 def _replace(p: Tensor, gradient: Array) -> None:
     """Give a parameter a gradient of its own: the array it had may be shared."""
     p.grad = wrap(gradient)
-    p._grad_owned = True

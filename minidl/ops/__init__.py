@@ -6,7 +6,7 @@ and methods are these functions. Their signatures are declared in `minidl/autogr
 
 from typing import Any
 
-from ..autograd import Tensor
+from ..autograd import Tensor, engine
 from . import (
     activation,
     arithmetic,
@@ -23,6 +23,7 @@ from . import (
 )
 
 TENSOR: dict[str, Any] = {
+    "backward": engine.tensor_backward,
     # arithmetic
     "__add__": arithmetic.add,
     "__radd__": lambda self, other: arithmetic.add(other, self),

@@ -211,7 +211,9 @@ class Hardtanh(Function):
 
     def backward(self, grad: Tensor) -> Any:
         y = self.saved_tensors[0].data
-        return masked(grad, ~((y <= self.low) | (y >= self.high)))
+        outside = y <= self.low  # so, and not by what is inside, as a NaN passes its gradient on
+        outside |= y >= self.high
+        return masked(grad, ~outside)
 
 
 class Hardsigmoid(Function):

@@ -79,6 +79,7 @@ def _deliver(input: Tensor, result: Tensor, inplace: bool) -> Tensor:
     if not inplace:
         return result
     if mode.recording and input.requires_grad:
+        input.check_change()
         return input.adopt(result)
     return copy_(input, result)
 

@@ -399,6 +399,7 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
     if mode.recording and (
         self.requires_grad or (isinstance(value, Tensor) and value.requires_grad)
     ):
+        self.check_change()
         self.adopt(index_put(self, key, value))
         return
     check_writable(self, "x[key] = value")

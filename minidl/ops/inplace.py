@@ -57,6 +57,8 @@ def _fitting(op: str, x: Tensor, shape: tuple[int, ...], dtype: np.dtype) -> Non
 def become(name: str, x: Tensor, function: Callable[[Tensor], Tensor], *others: Any) -> Tensor:
     """`function(x)` put into x itself, which is returned; `others` are its other operands."""
     recorded = _recorded(x, *others)
+    if recorded:
+        x.check_change()
     result = function(x if recorded else x.detach())
     _fitting(name, x, result.shape, result.dtype)
     if recorded:

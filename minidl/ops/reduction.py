@@ -547,7 +547,7 @@ def _sum(x: Any, axes: tuple[int, ...], keepdim: bool, divisor: float | None = N
     if x.dtype.itemsize < 4 and x.dtype.kind in "fV":
         total = x.sum(axis=axes, dtype=np.float32, keepdims=keepdim)
         return (total if divisor is None else total / divisor).astype(x.dtype)
-    total = x.sum(axis=axes, dtype=_sum_dtype(x), keepdims=keepdim)
+    total = of(x).sum(x, axes, keepdim, _sum_dtype(x))
     return total if divisor is None else total / divisor
 
 

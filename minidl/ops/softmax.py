@@ -29,7 +29,7 @@ class Softmax(Function):
         xp = of(x).xp
         wide = x.astype(wide_dtype(x.dtype), copy=False)
         y = xp.exp(wide - wide.max(axis=dim, keepdims=True))
-        y /= y.sum(axis=dim, keepdims=True)
+        y /= of(x).sum(y, (dim,), True)
         y = y.astype(x.dtype, copy=False)
         self.save_for_backward(y)
         return y
@@ -48,7 +48,7 @@ class LogSoftmax(Function):
         xp = of(x).xp
         wide = x.astype(wide_dtype(x.dtype), copy=False)
         y = wide - wide.max(axis=dim, keepdims=True)
-        y -= xp.log(xp.exp(y).sum(axis=dim, keepdims=True))
+        y -= xp.log(of(x).sum(xp.exp(y), (dim,), True))
         y = y.astype(x.dtype, copy=False)
         self.save_for_backward(y)
         return y

@@ -120,7 +120,6 @@ class Optimizer:
                     p.grad = None
                 else:
                     p.grad = wrap(of(p.data).xp.zeros_like(p.data))
-                    p._grad_owned = True
 
     # -- the update -------------------------------------------------------------------------------
 

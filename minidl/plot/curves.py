@@ -66,22 +66,28 @@ def _names(history: History) -> list[str]:
 
 def _draw_value(axes: Any, history: History, name: str) -> None:
     shares = name.endswith("accuracy")
-    lowest, highest = math.inf, -math.inf
+    seen: list[float] = []
     for part, colour in COLOURS.items():
         values = [row.get(f"{part}_{name}", math.nan) for row in history]
         finite = [value for value in values if math.isfinite(value)]
         if finite:
             last = f"{values[-1]:.2%}" if shares else f"{values[-1]:.4f}"
             _line(axes, history, values, colour, f"{part}, last {last}")
-            lowest, highest = min(lowest, *finite), max(highest, *finite)
-    # A loss falls by factors: on a linear scale its last epochs all look alike.
-    if not shares and lowest > 0 and highest > 10 * lowest:
-        axes.set_yscale("log")
-    if shares:
+            seen += finite
+    seen.sort()
+    if shares and seen:
         axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.4g} %")
+        # The first epochs may lie below the panel, so that the last ones can be told apart.
+        common = 1.0 - 5.0 * (1.0 - seen[len(seen) // 2])
+        if seen[0] < common < seen[-1]:
+            axes.set_ylim(common, seen[-1] + 0.05 * (seen[-1] - common))
+    elif seen and seen[-1] > 10 * seen[0] > 0:
+        # A loss falls by factors: on a linear scale its last epochs all look alike.
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda loss, _: f"{loss:g}")
     axes.set_title(name, fontsize=10)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=9)
+    if seen:
+        axes.legend(frameon=False, fontsize=9, loc="lower right" if shares else "upper right")
 
 
 def _line(axes: Any, history: History, values: list[float], colour: str, label: str) -> None:

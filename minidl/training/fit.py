@@ -14,12 +14,13 @@ from collections.abc import Callable
 from typing import Any
 
 from ..autograd import Tensor, no_grad
-from ..backend import random
+from ..backend import keep_memory, random
+from ..backend.cpu.threads import one_blas_thread
 from ..nn.utils import clip_grad_norm_
 from ..optim.lr_scheduler import ReduceLROnPlateau
 from .checkpoint import Checkpoint
 from .evaluate import Metrics, evaluate
-from .interrupt import finish_step_on_interrupt
+from .interrupt import note_interrupts
 from .log import Log, write_log
 from .nonfinite import HINT, require_finite
 from .progress import Bar
@@ -49,6 +50,8 @@ def fit(
     progress: bool = True,
 ) -> list[dict[str, float]]:
     """Train `model` until `epochs` epochs are done.
+
+    From then on the process keeps the memory of freed arrays (`minidl.backend.keep_memory`).
 
     Args:
         model, optimizer: a Module, and the optimiser of its parameters.
@@ -80,6 +83,7 @@ def fit(
     """
     if scheduler_every not in ("epoch", "batch"):
         raise ValueError(f'fit: scheduler_every is "epoch" or "batch", not {scheduler_every!r}')
+    keep_memory()
     metrics = metrics or {}
     device = device or next(iter(model.parameters())).device
     watch = str(device) == "cpu" if watch is None else watch
@@ -89,9 +93,11 @@ def fit(
     if resume:
         checkpoint.restore()
 
-    with finish_step_on_interrupt() as interrupted, Bar(train, epochs, progress) as bar:
+    # BLAS's own threads spin while they wait: beside another busy process they slow a step tenfold.
+    with one_blas_thread, note_interrupts() as interrupted, Bar(train, epochs, progress) as bar:
         for epoch in range(len(log.history), epochs):
             model.train()
+            log.begin_epoch()
             bar.begin(epoch, train.batch)
             for x, y in train:
                 x, y = x.to(device), y.to(device)
@@ -130,7 +136,7 @@ def fit(
                 means = evaluate(model, test, criterion, metrics, device=device, ema=ema)
                 row |= {f"test_{name}": value for name, value in means.items()}
             row |= {"seconds": seconds, "samples_per_second": log.sums.count / seconds}
-            log.close(row)
+            log.end_epoch(row)
             if isinstance(scheduler, ReduceLROnPlateau):
                 scheduler.step(row.get("test_loss", row["train_loss"]))
             elif scheduler is not None and scheduler_every == "epoch":

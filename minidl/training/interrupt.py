@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-__all__ = ["finish_step_on_interrupt"]
+__all__ = ["note_interrupts"]
 
 
 @contextmanager
-def finish_step_on_interrupt() -> Iterator[Callable[[], bool]]:
+def note_interrupts() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C into a note; the second one interrupts at once.
 
     Yields a function that says whether Ctrl-C was pressed. Signals reach only the main thread of

@@ -30,8 +30,13 @@ class Log:
         self.history: list[Row] = []
         self.sums = Sums(names)
 
-    def close(self, row: Row) -> None:
-        """End an epoch."""
+    def begin_epoch(self) -> None:
+        """Start the clock, unless this epoch was begun by an earlier process."""
+        if not self.sums.count:
+            self.sums.reset()
+
+    def end_epoch(self, row: Row) -> None:
+        """Add the row of an epoch that is finished."""
         self.history.append(row)
         self.sums.reset()
 

@@ -11,7 +11,10 @@ import os
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from .. import models, nn, optim
+from ..autograd import Tensor, no_grad
 from ..backend.random import manual_seed
 from ..data import DataLoader, transforms
 from ..io import replace_file
@@ -61,11 +64,10 @@ class Recipe:
 
 _DIGITS: dict[str, Any] = {
     "augment": "affine",
-    "lr": 0.05,
+    "lr": 0.03,
     "nesterov": True,
     "weight_decay": 5e-4,
     "warmup": 32,
-    "label_smoothing": 0.05,
     "epochs": 30,
     "batch_size": 64,
 }
@@ -119,12 +121,13 @@ def build(
         train: whether the training images are needed (not for an evaluation).
 
     Raises:
-        ValueError: a name in the recipe is unknown.
+        ValueError: a name in the recipe is unknown, or the network is not made for the data.
         FileNotFoundError: the data set's files are missing.
     """
     manual_seed(recipe.seed)
     model = build_model(recipe).to(device)
     source = find_source(recipe.data)
+    _try_out(model, recipe, source, device)
     normalize = transforms.Normalize(source.mean, source.std)
     augment = _augment(recipe, source)
     images = source.read(root, train=False, download=download)
@@ -158,6 +161,24 @@ def build_model(recipe: Recipe) -> Any:
         known = ", ".join(sorted(models.__all__))
         raise ValueError(f"unknown network {recipe.model!r}; known are {known}")
     return getattr(models, recipe.model)(**recipe.options)
+
+
+@no_grad()
+def _try_out(model: Any, recipe: Recipe, source: Source, device: Any) -> None:
+    """Refuse a network that cannot take the data set's images or lacks classes."""
+    images = Tensor(np.zeros((1, *source.shape), np.float32), device=device)
+    try:
+        scores = model.eval()(images)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{recipe.model} does not take the images of {recipe.data}, {source.shape}: {error}"
+        ) from error
+    model.train()
+    if scores.shape != (1, len(source.classes)):
+        raise ValueError(
+            f"{recipe.model} gives scores {scores.shape}; {recipe.data} has "
+            f"{len(source.classes)} classes"
+        )
 
 
 def _augment(recipe: Recipe, source: Source) -> list[Any]:

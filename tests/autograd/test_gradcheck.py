@@ -541,3 +541,114 @@ def test_recording_and_inputs_are_left_as_they_were():
         assert gradcheck(lambda x: x * x, x)
     assert np.array_equal(x.data, before)
     assert x.grad is None
+
+
+# -- any scale ------------------------------------------------------------------------------------
+
+SCALES = [1e-12, 1e-8, 1e-4, 1.0, 1e4, 1e8]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_right_gradients_pass_whatever_the_scale_of_input_and_output(scale):
+    rng = np.random.default_rng(0)
+    x = md.tensor(rng.uniform(0.5, 2.0, (3, 4)), requires_grad=True)
+    big = md.tensor(x.data * scale, requires_grad=True)
+    for seed in range(3):
+        assert gradcheck(lambda x: (x * x).exp() * scale, x, seed=seed)
+        assert gradcheck(lambda x: (x / scale).sin(), big, seed=seed)
+        assert gradcheck(lambda x: x.log(), big, seed=seed)
+        assert gradcheck(lambda x: x * x, big, seed=seed)
+        assert gradgradcheck(lambda x: x.log(), big, seed=seed)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("factor", [0.0, 1.001])
+def test_wrong_gradients_are_caught_whatever_the_scale(scale, factor):
+    def wrong(u, x):
+        return (u * 2.0 * x * scale * factor,)
+
+    op = build(lambda x: (x * x * scale, x), wrong)
+    with pytest.raises(GradcheckError, match="is wrong"):
+        gradcheck(op, leaves([(3, 4)]))
+
+
+def test_a_small_wrong_gradient_is_not_lost_beside_a_large_right_one():
+    zero = build(lambda x: (x * x * 1e-8, None), lambda u, c: (0.0 * u,))
+    a, b = leaves([(10,), (10,)])
+    with pytest.raises(GradcheckError, match="output 1's gradient in input 0, shape"):
+        gradcheck(lambda a: (a * a, zero(a)), a)
+    with pytest.raises(GradcheckError, match="gradient of input 1, shape"):
+        gradcheck(lambda a, b: a * a + zero(b), [a, b])
+
+
+def test_a_small_slope_of_large_values_is_seen_with_larger_steps():
+    (x,) = leaves([(3, 4)])
+    assert gradcheck(lambda x: (x * x).sin() + 1e8, x)
+    wrong = build(lambda x: (np.sin(x) + 1e8, x), lambda u, x: (1.01 * u * np.cos(x),))
+    with pytest.raises(GradcheckError, match="is wrong"):
+        gradcheck(wrong, x)
+
+
+def test_rounding_within_a_function_is_not_taken_for_a_kink():
+    rng = np.random.default_rng(0)
+    x = md.tensor(rng.standard_normal(100) + 1e6, requires_grad=True)
+    assert gradcheck(lambda x: x.var(), x)
+
+
+def test_the_bottom_of_a_parabola_is_not_taken_for_a_kink():
+    x = md.zeros(2, dtype="float64", requires_grad=True)
+    assert gradcheck(lambda x: x * x, x)
+    assert gradcheck(lambda x: x * x * x, x)
+
+
+def test_a_jump_is_not_differentiable():
+    jump = build(lambda x: (np.floor(x) + x, None), lambda u, c: (u,))
+    x = md.tensor([1.0, 1.5], dtype="float64", requires_grad=True)
+    with pytest.raises(NonDifferentiableError, match=r"index \(0,\), where the value is 1"):
+        gradcheck(jump, x)
+
+
+def test_a_tie_that_is_split_is_a_kink_though_the_central_difference_agrees():
+    a, b = leaves([(3,), (3,)])
+    b.data[1] = a.data[1]
+    with pytest.raises(NonDifferentiableError, match=r"index \(1,\)"):
+        gradcheck(md.maximum, [a, b])
+
+
+def test_a_tensor_given_twice_has_the_sum_of_both_gradients():
+    (x,) = leaves([(3,)])
+    assert gradcheck(lambda a, b: a * b.exp(), [x, x])
+    assert gradgradcheck(lambda a, b: a * b.exp(), [x, x])
+
+
+def test_outputs_without_a_gradient_are_passed_over():
+    (x,) = leaves([(5,)])
+
+    def f(x):
+        return x * x, x.argmax(), None, 3
+
+    assert gradcheck(f, x)
+    assert gradgradcheck(f, x)
+
+
+def test_an_output_in_float32_is_refused():
+    with pytest.raises(ValueError, match="output 0 is float32"):
+        gradcheck(lambda x: x.float(), leaves([(3,)]))
+
+
+def test_the_report_on_a_large_input_looks_at_few_entries():
+    calls = []
+
+    def forward(x):
+        calls.append(1)
+        return x * x, x
+
+    def wrong(u, x):
+        dx = 2.0 * u * x
+        dx[123, 45] *= 2.0
+        return (dx,)
+
+    report = r"1 of 156 examined of the 40000 entries differ.*\n.*\n *\(123, 45\)"
+    with pytest.raises(GradcheckError, match=report):
+        gradcheck(build(forward, wrong), leaves([(200, 200)]))
+    assert len(calls) < 1000

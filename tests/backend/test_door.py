@@ -206,7 +206,34 @@ def test_a_refused_use_changes_nothing():
     with md.use("strict"):
         with pytest.raises(ValueError, match="unknown device"):
             md.use("tpu")
+        with pytest.raises(ValueError, match="there is one cpu, not cpu:1"):
+            md.use("cpu:1")
         assert backend.default_device() == "strict"
+
+
+def test_leaving_a_block_gives_back_the_gpu_that_was_current(monkeypatch):
+    class TwoGpus(backend.Backend):
+        name, current = "pair", 0
+
+        def current_device(self):
+            return self.current
+
+        def select(self, index):
+            self.current = index or 0
+
+    pair = TwoGpus()
+    backend.register("pair", lambda: (pair, type("PairArray", (), {})))
+    try:
+        with md.use("pair:1"):
+            assert pair.current == 1
+            with md.use("cpu"):
+                assert pair.current == 1
+            with md.use("pair"):
+                assert pair.current == 0
+            assert pair.current == 1
+        assert pair.current == 0
+    finally:
+        monkeypatch.delitem(backend.device.__init__.__globals__["_MAKERS"], "pair")
 
 
 # No GPU, no CuPy ---------------------------------------------------------------------------------

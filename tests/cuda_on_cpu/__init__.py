@@ -7,6 +7,7 @@ kernels are those of the GPU, so that whole operations can be tested with them.
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import pathlib
 import re
@@ -16,10 +17,11 @@ import tempfile
 
 import numpy as np
 
-from minidl.backend.base import Backend
-from minidl.backend.cuda.conv import ConvKernels
+from minidl.backend.cuda import CudaKernels
 from minidl.backend.cuda.launcher import signatures
-from minidl.backend.cuda.norm import NormKernels
+
+from .. import strict_cupy
+from .cublas import ColumnMajor
 
 HERE = pathlib.Path(__file__).parent
 COMPILER = shutil.which("g++")
@@ -49,18 +51,18 @@ class CpuModule:
                 f"return shim::launch(shape_, order_, {barriers}, [=] {{ {name}({called}); }}); }}"
             )
         # Kernels count with int and unsigned in CUDA's way; nothing else may be warned about.
-        flags = ["-O1", "-g", "-std=c++17", "-fPIC", "-shared", "-ffp-contract=off", "-Wall"]
-        flags += ["-Wno-unknown-pragmas", "-Wno-sign-compare", "-Werror"]
+        flags = ["-std=c++17", "-fPIC", "-ffp-contract=off", "-Wall", "-Werror"]
+        flags += ["-Wno-unknown-pragmas", "-Wno-sign-compare"]
         if sanitize:
-            flags += [f"-fsanitize={sanitize}", "-fno-sanitize-recover=all"]
+            flags += ["-O0", "-g", f"-fsanitize={sanitize}", "-fno-sanitize-recover=all"]
+        else:
+            flags += ["-O1"]
         code = "\n".join(parts)
         key = hashlib.sha256((code + " ".join(flags)).encode()).hexdigest()[:16]
         if key not in _LIBRARIES:
             library = f"{_FOLDER.name}/{key}.so"
-            command = [COMPILER, *flags, f"-I{HERE}", "-x", "c++", "-", "-o", library]
-            done = subprocess.run(command, input=code, text=True, capture_output=True)
-            if done.returncode:
-                raise RuntimeError(done.stderr)
+            how = [f"-I{_shim(tuple(flags))}", "-shared", "-x", "c++", "-"]
+            _compile([*flags, *how, "-o", library], code)
             _LIBRARIES[key] = ctypes.CDLL(library)
         self.library = _LIBRARIES[key]
 
@@ -81,13 +83,29 @@ class CpuModule:
         return call
 
 
+def _compile(arguments, code=""):
+    done = subprocess.run([COMPILER, *arguments], input=code, text=True, capture_output=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+
+
+@functools.cache
+def _shim(flags: tuple[str, ...]) -> str:
+    """A folder with shim.h as the compiler keeps it when read: half of a kernel's compilation."""
+    folder = tempfile.mkdtemp(dir=_FOLDER.name)
+    _compile([*flags, "-x", "c++-header", str(HERE / "shim.h"), "-o", f"{folder}/shim.h.gch"])
+    return folder
+
+
 def _argument(value, pointer):
     if not pointer:
         return np.ctypeslib.as_ctypes_type(value.dtype)(value.item())
-    return ctypes.c_void_p(value.ctypes.data if isinstance(value, np.ndarray) else int(value))
+    if isinstance(value, np.generic):  # a null pointer
+        return ctypes.c_void_p(int(value))
+    return ctypes.c_void_p(value.ctypes.data if isinstance(value, np.ndarray) else value.data.ptr)
 
 
-class CudaOnCpu(ConvKernels, NormKernels, Backend):
+class CudaOnCpu(CudaKernels):
     """The GPU's backend with NumPy for CuPy and g++ for NVRTC."""
 
     name = "cuda_on_cpu"
@@ -96,6 +114,25 @@ class CudaOnCpu(ConvKernels, NormKernels, Backend):
     def __init__(self, order: int = 0, sanitize: str | None = None) -> None:
         self.order, self.sanitize = order, sanitize
 
+    def asarray(self, data, dtype=None, index=None):
+        return np.asarray(data, dtype)
+
     def module(self, text):
         text = re.sub(r"#include <cuda_fp16.h>\n", "", text)
         return CpuModule(text, self.order, self.sanitize)
+
+
+class CudaOnStrict(CudaOnCpu):
+    """The same with the strict stand-in for CuPy, and a model of cuBLAS."""
+
+    name = "strict"
+    xp = strict_cupy
+
+    def asarray(self, data, dtype=None, index=None):
+        return strict_cupy.asarray(data, dtype)
+
+    def to_host(self, array):
+        return strict_cupy.asnumpy(array)
+
+    def cublas(self):
+        return ColumnMajor(), 0

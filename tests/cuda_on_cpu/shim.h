@@ -5,7 +5,6 @@
 // shows when the threads are run in another order; one that some threads never reach is an
 // error here, where a GPU would hang. Not shown: races between barriers, the order of atomics, and
 // speed.
-#pragma once
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -38,6 +37,7 @@ template <class T> T atomicAdd(T* place, T value) {
   *place = before + value;
   return before;
 }
+typedef _Float16 __half;
 using std::max;
 using std::min;
 

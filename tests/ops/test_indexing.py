@@ -274,7 +274,8 @@ def test_assignment_to_a_recorded_leaf_or_view_is_refused():
     with md.no_grad():
         x[0] = 5.0
     assert x.tolist() == [5.0, 2.0]
-    y = (x * 1.0).reshape(1, 2)
+    base = x * 1.0
+    y = base.reshape(1, 2)
     with pytest.raises(RuntimeError, match="made by Reshape"):
         y[0, 0] = 1.0
     table = md.tensor(np.zeros((2, 2), np.float32))

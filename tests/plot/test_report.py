@@ -14,7 +14,7 @@ HISTORY = [
 ]
 
 
-@pytest.mark.parametrize("mistakes", [0, 1, 45])
+@pytest.mark.parametrize("mistakes", [0, 45])
 def test_mistakes_are_marked_in_red_however_many_there_are(tmp_path, mistakes):
     images = np.random.default_rng(0).random((60, 1, 6, 6), dtype=np.float32)
     labels = np.arange(60) % 3

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from minidl.training.interrupt import finish_step_on_interrupt
+from minidl.training.interrupt import note_interrupts
 
 
 def press():
@@ -19,7 +19,7 @@ def test_the_first_is_noted_and_the_second_interrupts(capfd):
     noted = []
 
     def work():
-        with finish_step_on_interrupt() as interrupted:
+        with note_interrupts() as interrupted:
             noted.append(interrupted())
             press()
             noted.append(interrupted())
@@ -36,7 +36,7 @@ def test_the_first_is_noted_and_the_second_interrupts(capfd):
 def test_the_handler_before_comes_back_also_after_an_error(before):
     original = signal.signal(signal.SIGINT, before)
     try:
-        with pytest.raises(ZeroDivisionError), finish_step_on_interrupt():
+        with pytest.raises(ZeroDivisionError), note_interrupts():
             raise ZeroDivisionError
         assert signal.getsignal(signal.SIGINT) is before
     finally:
@@ -47,7 +47,7 @@ def test_in_another_thread_nothing_changes():
     before, seen = signal.getsignal(signal.SIGINT), []
 
     def work():
-        with finish_step_on_interrupt() as interrupted:
+        with note_interrupts() as interrupted:
             seen.append((interrupted(), signal.getsignal(signal.SIGINT)))
 
     thread = threading.Thread(target=work)

@@ -37,11 +37,14 @@ def test_what_is_no_log_is_named(tmp_path):
         read_log(tmp_path / "x.csv")
 
 
-def test_an_epoch_is_closed_and_the_next_one_begins(tmp_path):
+def test_an_epoch_ends_and_the_next_one_begins(tmp_path):
     log = Log(["loss"])
     log.sums.count = 3
-    log.close({"epoch": 1, "train_loss": 0.5})
+    log.end_epoch({"epoch": 1, "train_loss": 0.5})
     assert log.sums.count == 0
     other = Log(["loss"])
+    other.sums.count = 7
+    other.begin_epoch()
+    assert other.sums.count == 7
     other.load_state_dict(log.state_dict())
     assert other.history == log.history == [{"epoch": 1, "train_loss": 0.5}]

@@ -7,17 +7,21 @@ from typing import Any
 import numpy as np
 
 from ..base import Array, Backend
+from ..quiet import quietly
 from .activation import CpuActivationKernels
 from .conv import CpuConvKernels
 from .elementwise import CpuElementwiseKernels
 from .indexing import CpuIndexingKernels
 from .linalg import CpuLinalgKernels
 from .losses import CpuLossKernels
+from .nms import CpuNmsKernels
 from .norm import CpuNormKernels
 from .optim import CpuOptimKernels
 from .pool import CpuPoolKernels
 from .random import CpuRandomKernels
+from .reduction import CpuReductionKernels
 from .resample import CpuResampleKernels
+from .roi import CpuRoiKernels
 
 __all__ = ["NumpyBackend"]
 
@@ -29,11 +33,14 @@ class NumpyBackend(
     CpuIndexingKernels,
     CpuLinalgKernels,
     CpuLossKernels,
+    CpuNmsKernels,
     CpuNormKernels,
     CpuRandomKernels,
+    CpuReductionKernels,
     CpuOptimKernels,
     CpuPoolKernels,
     CpuResampleKernels,
+    CpuRoiKernels,
     Backend,
 ):
     """NumPy arrays in host memory."""
@@ -46,7 +53,11 @@ class NumpyBackend(
             raise ValueError(f"device: there is one cpu, not cpu:{index}")
         if type(data) is not np.ndarray and hasattr(data, "get"):  # an array on a device
             data = data.get()
-        return np.asarray(data, dtype)
+        return quietly(np.asarray, data, dtype)
+
+    def select(self, index: int | None) -> None:
+        if index:
+            raise ValueError(f"device: there is one cpu, not cpu:{index}")
 
     def to_host(self, array: Array) -> np.ndarray:
         return np.asarray(array)

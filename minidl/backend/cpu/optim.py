@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..plain.optim import OptimKernels
+from ..quiet import quiet
+from .threads import parallel
 
 __all__ = ["CpuOptimKernels"]
 
@@ -17,9 +19,12 @@ PIECE = 32768  # elements; five float32 arrays of this length fit a second-level
 
 
 def _in_pieces(rule: Callable[..., None], arrays: tuple[Any, ...], hyper: dict[str, Any]) -> None:
-    for start in range(0, arrays[0].size, PIECE):
-        piece = slice(start, start + PIECE)
+    @quiet  # the state of NumPy's warnings belongs to a thread
+    def work(index: int) -> None:
+        piece = slice(index * PIECE, (index + 1) * PIECE)
         rule(*[None if array is None else array[piece] for array in arrays], **hyper)
+
+    parallel(work, -(-arrays[0].size // PIECE))
 
 
 class CpuOptimKernels(OptimKernels):

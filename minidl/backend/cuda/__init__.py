@@ -7,13 +7,41 @@ from typing import Any
 import numpy as np
 
 from ..base import Array, Backend
+from .activation import ActivationKernels
 from .conv import ConvKernels
+from .indexing import IndexingKernels, deterministic
+from .linalg import LinalgKernels
+from .losses import LossKernels
+from .nms import NmsKernels
 from .norm import NormKernels
+from .optim import OptimKernels
+from .pool import PoolKernels
+from .random import RandomKernels
+from .resample import ResampleKernels
+from .roi import RoiKernels
 
-__all__ = ["CupyBackend", "is_available", "probe"]
+__all__ = ["CudaKernels", "CupyBackend", "deterministic", "is_available", "probe"]
 
 
-class CupyBackend(ConvKernels, NormKernels, Backend):
+class CudaKernels(
+    ActivationKernels,
+    ConvKernels,
+    IndexingKernels,
+    LinalgKernels,
+    LossKernels,
+    NmsKernels,
+    NormKernels,
+    OptimKernels,
+    PoolKernels,
+    RandomKernels,
+    ResampleKernels,
+    RoiKernels,
+    Backend,
+):
+    """The kernels of this folder, whatever compiles and launches them."""
+
+
+class CupyBackend(CudaKernels):
     """CuPy arrays in the memory of an NVIDIA GPU, with the kernels of this folder."""
 
     name = "cuda"
@@ -40,6 +68,11 @@ class CupyBackend(ConvKernels, NormKernels, Backend):
 
     def current_device(self) -> int:
         return self.xp.cuda.runtime.getDevice()
+
+    def cublas(self) -> tuple[Any, int]:
+        from cupy.cuda import cublas, device
+
+        return cublas, device.get_cublas_handle()
 
     def synchronize(self) -> None:
         self.xp.cuda.get_current_stream().synchronize()

@@ -1,7 +1,8 @@
 """Convolution on the GPU: the implicit matrix products of kernels/conv.cu.
 
 The three faces are two kernels: forward and the gradient to the input gather pixels by a table of
-taps, the gradient to the weight sums over all pixels in parts. cuDNN is not needed.
+taps, the gradient to the weight sums over all pixels in parts. cuDNN is not needed. Depthwise
+convolution has kernels of its own.
 """
 
 from __future__ import annotations
@@ -13,19 +14,24 @@ import numpy as np
 
 from ..base import Array
 from ..geometry import ConvGeometry
-from .launcher import C_TYPES, KernelLauncher, contiguous
+from .depthwise import DepthwiseKernels, is_depthwise
+from .launcher import contiguous, types
 
 __all__ = ["ConvKernels"]
+
+TABLES = 1024  # tables of taps that are kept: of up to 100 kB each
 
 Size = tuple[int, int]
 
 
-class ConvKernels(KernelLauncher):
+class ConvKernels(DepthwiseKernels):
     xp: Any
 
     def conv_forward(
         self, x: Array, w: Array, geometry: ConvGeometry, bias: Array | None = None
     ) -> Array:
+        if is_depthwise(w, geometry):
+            return self.depthwise_forward(x, w, geometry, bias)
         groups = geometry.groups
         size = geometry.output_size(x.shape[2:])
         out = self.xp.empty((x.shape[0], w.shape[0], *size), x.dtype)
@@ -38,6 +44,8 @@ class ConvKernels(KernelLauncher):
         return out
 
     def conv_input_grad(self, g: Array, w: Array, geometry: ConvGeometry, size: Size) -> Array:
+        if is_depthwise(w, geometry):
+            return self.depthwise_input_grad(g, w, geometry, size)
         groups = geometry.groups
         channels = w.shape[1]
         out = self.xp.empty((g.shape[0], groups * channels, *size), g.dtype)
@@ -78,10 +86,9 @@ class ConvKernels(KernelLauncher):
             source.shape[1] // groups, *source.shape[2:], rows, depth, height, width,
             *step, *start, *part,
         )  # fmt: skip
-        real, wide = _types(out.dtype)
         self.launch(
             "conv.cu", "mdl_conv_gather", grid, (bm // tm * (bn // tn),), args,
-            real=real, wide=wide, BM=bm, BN=bn, BK=bk, TM=tm, TN=tn,
+            **types(out.dtype)[0], BM=bm, BN=bn, BK=bk, TM=tm, TN=tn,
         )  # fmt: skip
 
     def conv_weight_grad(self, x: Array, g: Array, geometry: ConvGeometry) -> Array:
@@ -89,6 +96,8 @@ class ConvKernels(KernelLauncher):
         channels, rows = x.shape[1] // groups, g.shape[1] // groups
         depth = channels * geometry.kernel[0] * geometry.kernel[1]
         out = xp.zeros((g.shape[1], channels, *geometry.kernel), x.dtype)
+        if is_depthwise(out, geometry):
+            return self.depthwise_weight_grad(x, g, geometry)
         pixels = g.shape[0] * g.shape[2] * g.shape[3]
         if out.size == 0 or pixels == 0:
             return out
@@ -100,8 +109,8 @@ class ConvKernels(KernelLauncher):
         tiles = -(-rows // bm) * -(-depth // bn) * groups
         # Enough blocks to fill a large GPU several times, each with some work for its launch.
         splits = max(1, min(1024 // tiles, pixels // (bk * 16), 65535 // groups))
-        real, wide = _types(out.dtype)
-        parts = xp.empty((splits, *out.shape), np.float64 if wide == "double" else np.float32)
+        defines, wide = types(out.dtype)
+        parts = xp.empty((splits, *out.shape), wide)
         (top, _), (left, _) = geometry.padding
         taps = _taps(channels, *x.shape[2:], geometry.kernel, geometry.dilation, False)
         args = (
@@ -109,7 +118,7 @@ class ConvKernels(KernelLauncher):
             channels, *x.shape[2:], rows, depth, *g.shape[2:], *geometry.stride, -top, -left,
             splits,
         )  # fmt: skip
-        options = {"real": real, "wide": wide, "BM": bm, "BN": bn, "BK": bk, "TM": tm, "TN": tn}
+        options = {**defines, "BM": bm, "BN": bn, "BK": bk, "TM": tm, "TN": tn}
         grid = (-(-depth // bn), -(-rows // bm), groups * splits)
         self.launch("conv.cu", "mdl_conv_weight_grad", grid, (threads,), args, **options)
         count = out.size
@@ -121,11 +130,13 @@ class ConvKernels(KernelLauncher):
         return out
 
     def _on_device(self, taps: np.ndarray) -> Array:
-        """The table of taps, uploaded once."""
+        """The table of taps, uploaded once. (Images of many sizes need many tables.)"""
         cache: dict[Any, Any] = self.__dict__.setdefault("_tables", {})
         key = (id(taps), self.current_device())
         entry = cache.get(key)
         if entry is None:
+            if len(cache) == TABLES:
+                cache.clear()
             entry = cache[key] = (taps, self.xp.asarray(taps))  # `taps` kept, so that id stays its
         return entry[1]
 
@@ -141,13 +152,7 @@ def tile(rows: int) -> tuple[int, int, int, int, int]:
     return 128, 128, 8, 8, 8
 
 
-def _types(dtype: np.dtype) -> tuple[str, str]:
-    """How numbers are stored and how they are added up: float16 in float32."""
-    real = C_TYPES[np.dtype(dtype)]
-    return real, "double" if real == "double" else "float"
-
-
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=TABLES)
 def _taps(
     channels: int, height: int, width: int, kernel: Size, dilation: Size, mirrored: bool
 ) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..base import Array
 
-__all__ = ["KernelLauncher", "source"]
+__all__ = ["C_TYPES", "KernelLauncher", "contiguous", "source", "types"]
 
 FOLDER = pathlib.Path(__file__).parent / "kernels"
 
@@ -36,6 +36,15 @@ _TYPES: dict[str, np.dtype] = {
 }
 C_TYPES: dict[np.dtype, str] = {dtype: name for name, dtype in _TYPES.items()}
 
+THREADS = 256  # in a block of a kernel that makes one result a thread
+BLOCKS = 8192  # of such a kernel at most: enough to fill any GPU; they go on in steps of the grid
+
+# In front of every file. The numbers 0 to count - 1, each for one thread of the grid.
+EACH = """#define EACH(i, count) \\
+  for (count_t i = (count_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; \\
+       i += (count_t)gridDim.x * blockDim.x)
+"""
+
 Signature = list[tuple[str, bool, str]]  # (C type, is it a pointer, name) of each parameter
 
 
@@ -44,7 +53,7 @@ def source(file: str, defines: tuple[tuple[str, Any], ...]) -> str:
     text = (FOLDER / file).read_text()
     include = "#include <cuda_fp16.h>\n" if any(v == "__half" for _, v in defines) else ""
     lines = "".join(f"#define {name} {value}\n" for name, value in defines)
-    return f'{include}{lines}#line 1 "{file}"\n{text}'
+    return f'{include}{lines}{EACH}#line 1 "{file}"\n{text}'
 
 
 def signatures(text: str) -> dict[str, Signature]:
@@ -97,6 +106,22 @@ class KernelLauncher:
             found = cache[key] = self._load(file, kernel, key[3])
         found(grid, block, args)
 
+    def launch_each(
+        self, file: str, kernel: str, count: int, args: tuple[Any, ...], **defines: Any
+    ) -> None:
+        """Launch `kernel` with a thread for each of `count` results; none where there are none.
+
+        The kernel's last parameter is the count, of the type `count_t`. It also counts the results
+        in the kernel, in 32 bits where they do: a 64-bit division takes a GPU ten times as long.
+        """
+        if count == 0:
+            return
+        counting = "unsigned int" if count < 2**31 else "long long"
+        grid = (min(-(-count // THREADS), BLOCKS),)
+        self.launch(
+            file, kernel, grid, (THREADS,), (*args, count), **defines, count_t=counting
+        )  # fmt: skip
+
     def _load(self, file: str, kernel: str, defines: tuple[tuple[str, Any], ...]) -> Kernel:
         key = (self.current_device(), file, defines)
         modules: dict[Any, Any] = self.__dict__.setdefault("_modules", {})
@@ -137,7 +162,7 @@ class Kernel:
 
     def _scalar(self, arg: Any, dtype: np.dtype, name: str) -> Any:
         if dtype.kind != "f":
-            if isinstance(arg, float):
+            if not isinstance(arg, (int, np.integer)):
                 raise TypeError(f"{self.name}: {name} must be an integer, got {arg}")
             bits = 8 * dtype.itemsize
             low, high = (-1 << bits - 1, (1 << bits - 1) - 1)
@@ -161,3 +186,13 @@ class Kernel:
 def contiguous(xp: Any, array: Array) -> Array:
     """`array` in C order: a kernel sees no strides."""
     return array if array.flags.c_contiguous else xp.ascontiguousarray(array)
+
+
+def types(dtype: Any) -> tuple[dict[str, str], np.dtype]:
+    """What a kernel for arrays of a float dtype is compiled with, and the dtype that it sums in.
+
+    `real` is how numbers are stored, `wide` how they are computed with: float16 in float32.
+    """
+    real = C_TYPES[np.dtype(dtype)]
+    wide = "double" if real == "double" else "float"
+    return {"real": real, "wide": wide}, _TYPES[wide]

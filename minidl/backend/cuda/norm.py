@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ..base import Array
 from ..plain.norm import NormKernels as PlainNormKernels
-from .launcher import C_TYPES, KernelLauncher, contiguous
+from .launcher import KernelLauncher, contiguous, types
 
 __all__ = ["NormKernels"]
 
@@ -24,22 +22,22 @@ class NormKernels(KernelLauncher, PlainNormKernels):
     def batch_norm(
         self, x: Array, weight: Array | None, bias: Array | None, eps: float, relu: bool = False
     ) -> tuple[Array, Array, Array]:
-        if _too_large(x):
+        if _is_plain(x):
             return super().batch_norm(x, weight, bias, eps, relu)
         xp = self.xp
         batch, channels, length = x.shape
-        types, wide = _types(x.dtype)
+        defines, wide = types(x.dtype)
         x = contiguous(xp, x)
         splits = _share(batch * length, channels)
         parts = xp.empty((2, splits, channels), wide)
         y, mean, var = xp.empty_like(x), xp.empty(channels, wide), xp.empty(channels, wide)
         grid = (splits, channels)
-        self.launch("norm.cu", "mdl_norm_sums", grid, (THREADS,), (x, parts, *x.shape), **types)
+        self.launch("norm.cu", "mdl_norm_sums", grid, (THREADS,), (x, parts, *x.shape), **defines)
         args = (
             x, parts, _of(xp, weight, x.dtype), _of(xp, bias, x.dtype), y, mean, var,
             int(weight is not None), int(bias is not None), int(relu), splits, *x.shape, eps,
         )  # fmt: skip
-        self.launch("norm.cu", "mdl_norm_apply", grid, (THREADS,), args, **types)
+        self.launch("norm.cu", "mdl_norm_apply", grid, (THREADS,), args, **defines)
         return y, mean, var
 
     def batch_norm_grad(
@@ -51,11 +49,11 @@ class NormKernels(KernelLauncher, PlainNormKernels):
         invstd: Array,
         rectified: Array | None = None,
     ) -> tuple[Array, Array, Array]:
-        if _too_large(x):
+        if _is_plain(x):
             return super().batch_norm_grad(grad, x, weight, mean, invstd, rectified)
         xp = self.xp
         batch, channels, length = x.shape
-        types, wide = _types(x.dtype)
+        defines, wide = types(x.dtype)
         grad, x = contiguous(xp, grad), contiguous(xp, x)
         mean, invstd = _of(xp, mean, wide), _of(xp, invstd, wide)
         if rectified is not None:
@@ -66,30 +64,25 @@ class NormKernels(KernelLauncher, PlainNormKernels):
         weight_grad, bias_grad = xp.empty(channels, wide), xp.empty(channels, wide)
         grid, has_relu = (splits, channels), int(rectified is not None)
         args = (grad, x, rectified, mean, invstd, parts, has_relu, *x.shape)
-        self.launch("norm.cu", "mdl_norm_grad_sums", grid, (THREADS,), args, **types)
+        self.launch("norm.cu", "mdl_norm_grad_sums", grid, (THREADS,), args, **defines)
         weight = _of(xp, weight, x.dtype)
         args = (
             grad, x, rectified, mean, invstd, weight, parts, dx, weight_grad, bias_grad, has_relu,
             int(weight is not None), splits, *x.shape,
         )  # fmt: skip
-        self.launch("norm.cu", "mdl_norm_grad_apply", grid, (THREADS,), args, **types)
+        self.launch("norm.cu", "mdl_norm_grad_apply", grid, (THREADS,), args, **defines)
         return dx, weight_grad, bias_grad
 
 
-def _too_large(x: Array) -> bool:
-    """Whether the kernels' grid or their 32-bit counting within a channel would not do."""
-    return x.shape[1] > 65535 or x.shape[0] * x.shape[2] >= 2**31 or x.dtype.kind != "f"
+def _is_plain(x: Array) -> bool:
+    """Whether the plain kernels must do: nothing to add up, or too much for the grid or 32 bits."""
+    too_large = x.shape[1] > 65535 or x.shape[0] * x.shape[2] >= 2**31
+    return too_large or x.size == 0 or x.dtype.kind != "f"
 
 
 def _share(numbers: int, channels: int) -> int:
     """Into how many blocks the numbers of a channel are divided."""
     return max(1, min(-(-numbers // (4 * THREADS)), BLOCKS // channels))
-
-
-def _types(dtype: np.dtype) -> tuple[dict[str, str], np.dtype]:
-    real = C_TYPES[np.dtype(dtype)]
-    wide = "double" if real == "double" else "float"
-    return {"real": real, "wide": wide}, np.dtype(np.float64 if wide == "double" else np.float32)
 
 
 def _of(xp: Any, vector: Array | None, dtype: Any) -> Array | None:

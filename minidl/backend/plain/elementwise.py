@@ -102,7 +102,7 @@ class ElementwiseKernels:
         xp.negative(x, out=y)
         xp.exp(y, out=y)
         y += 1
-        return xp.reciprocal(y, out=y)
+        return xp.divide(1, y, out=y)
 
     def erf(self, x: Any) -> Any:
         """The error function 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x.

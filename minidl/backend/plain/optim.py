@@ -47,9 +47,10 @@ class OptimKernels:
                 momentum_buffer += (1.0 - dampening) * grad if dampening else grad
             if nesterov:
                 grad += momentum * momentum_buffer
-            else:
-                grad[...] = momentum_buffer
-        grad *= lr
+        if momentum_buffer is None or nesterov:
+            grad *= lr
+        else:
+            self.xp.multiply(momentum_buffer, lr, out=grad)
         param -= grad
 
     def adam_step(

@@ -13,19 +13,34 @@ import pathlib
 import pytest
 
 from minidl.backend.cuda.conv import tile
-from minidl.backend.cuda.launcher import source
+from minidl.backend.cuda.launcher import FOLDER, source
 
 ARCHITECTURES = ["sm_75", "sm_80", "sm_90"]  # Turing, Ampere, Hopper
 REAL = [("float", "float"), ("double", "double")]
+COUNT = {"count_t": "unsigned int"}
 
 
 def variants():
     """(file, defines) of what the launchers ask for."""
+    yield "random.cu", COUNT
+    yield "nms_reduce.cu", {}
     for real, wide in REAL:
-        yield "norm.cu", {"real": real, "wide": wide}
+        types = {"real": real, "wide": wide}
+        for file in ("norm.cu", "lars.cu"):
+            yield file, types
+        for file in ("activation", "cross_entropy_grad", "optim", "resample", "scatter"):
+            yield f"{file}.cu", {**types, **COUNT}
+        for place in ("int", "long long") if real == "float" else ("int",):
+            for file in ("pool.cu", "roi.cu"):
+                yield file, {**types, "place_t": place, **COUNT}
+        yield "nms.cu", {"real": real, **COUNT}
+        for lanes in (1, 32):
+            yield "cross_entropy.cu", {**types, "LANES": lanes}
+        yield "depthwise.cu", {**types, "KH": 3, "KW": 3, **COUNT}
+        yield "depthwise_weight.cu", {**types, "KH": 7, "KW": 7}
         for rows in (16, 32, 64, 128) if real == "float" else (64,):
             names = dict(zip(("BM", "BN", "BK", "TM", "TN"), tile(rows), strict=True))
-            yield "conv.cu", {"real": real, "wide": wide, **names}
+            yield "conv.cu", {**types, **names}
 
 
 def load():
@@ -63,6 +78,10 @@ def compiled(text: str, architecture: str) -> bytes:
 
 
 needs_nvrtc = pytest.mark.skipif(NVRTC is None, reason="needs the package nvidia-cuda-nvrtc")
+
+
+def test_every_file_is_compiled():
+    assert {file for file, _ in variants()} == {path.name for path in FOLDER.glob("*.cu")}
 
 
 @needs_nvrtc

@@ -7,24 +7,52 @@ The figures are from one core of a 2025 server (AVX-512, 1 MB of second-level ca
 from __future__ import annotations
 
 import threading
-from types import ModuleType
+from typing import Protocol
 
 import numpy as np
 
 from ...geometry import ConvGeometry
-from . import depthwise, direct, im2col, pointwise, rows, shift, winograd
+from . import depthwise, direct, fft, im2col, pointwise, rows, shift, taps
 from .phases import input_grad_by_phases
+from .winograd import F2X2, F4X4
 
 __all__ = ["ALGORITHMS", "choose", "conv_algorithm"]
 
-ALGORITHMS: dict[str, ModuleType] = {
+
+class Algorithm(Protocol):
+    """What a file of this folder offers, as functions: the three faces, and what it can do."""
+
+    def supports(self, face: str, geometry: ConvGeometry, channels: int) -> bool: ...
+
+    def forward(
+        self,
+        x: np.ndarray,
+        w: np.ndarray,
+        bias: np.ndarray | None,
+        geometry: ConvGeometry,
+        y: np.ndarray,
+    ) -> None: ...
+
+    def input_grad(
+        self, g: np.ndarray, w: np.ndarray, geometry: ConvGeometry, dx: np.ndarray
+    ) -> None: ...
+
+    def weight_grad(
+        self, x: np.ndarray, g: np.ndarray, geometry: ConvGeometry, dw: np.ndarray
+    ) -> None: ...
+
+
+ALGORITHMS: dict[str, Algorithm] = {
     "direct": direct,
     "im2col": im2col,
     "rows": rows,
     "shift": shift,
     "pointwise": pointwise,
     "depthwise": depthwise,
-    "winograd": winograd,
+    "taps": taps,
+    "winograd": F4X4,
+    "winograd2x2": F2X2,
+    "fft": fft,
 }
 
 FACES = ("forward", "input_grad", "weight_grad")
@@ -32,7 +60,7 @@ FACES = ("forward", "input_grad", "weight_grad")
 
 def choose(
     face: str, geometry: ConvGeometry, channels: int, filters: int, size: tuple[int, int]
-) -> ModuleType | None:
+) -> Algorithm | None:
     """The algorithm for one face of a convolution.
 
     Args:
@@ -41,7 +69,7 @@ def choose(
         size: of the output, (Ho, Wo).
 
     Returns:
-        a module; None for an input gradient that is best computed as convolutions (phases.py),
+        the algorithm; None for an input gradient that is best computed as convolutions (phases.py),
         each by the algorithm that this table has for it.
     """
     forced = ALGORITHMS.get(_forced.name or "")
@@ -52,26 +80,26 @@ def choose(
     kh, kw = geometry.kernel
     c, o = channels // geometry.groups, filters // geometry.groups
 
-    # Nothing to add up over channels. On wide maps most of a banded matrix is zero; and in the
-    # weight gradient the products of rows are long enough from 16 x 16 on.
     if depthwise.supports(face, geometry, channels):
-        narrow = windows < 256 if face == "weight_grad" else size[1] <= 40
-        if narrow:
-            return depthwise
+        return _choose_depthwise(face, geometry, size)
     # One image makes too narrow a matrix: 4 x 4 maps of 512 channels, .43 of the time of rows.
-    elif windows < im2col.SMALL_MAP:
+    if windows < im2col.SMALL_MAP:
         return None if face == "input_grad" else im2col
-    elif pointwise.supports(face, geometry, channels):
+    if pointwise.supports(face, geometry, channels):
         return pointwise
     # (shift has no line: rows reads as little, and adds up a third as often.)
     # A quarter of the multiplications pays for the transforms if there are many of them:
     # 64 channels of 56 x 56, .7 of the time of rows.
-    elif (
-        winograd.supports(face, geometry, channels)
+    if (
+        F4X4.supports(face, geometry, channels)
         and min(c, o) >= 32
         and min(c, o) * windows >= 80_000
     ):
-        return winograd
+        return F4X4
+
+    # Few channels and a large kernel: 31 x 31 on 8 channels of 128 x 128, .25 of the time of rows.
+    if kh * kw >= max(225, 100 * max(c, o)) and windows >= 64 * 64:
+        return fft
 
     if face == "forward":
         # Rows saves copies of kh kw C numbers a window and adds up kh - 1 times O instead.
@@ -81,6 +109,27 @@ def choose(
         return im2col if c <= 4 and o >= 32 and geometry.stride != (1, 1) else None
     # Each vertical tap of rows reads all of g; one product with a thin matrix does not use it well.
     return im2col if kw * c < 32 <= o else rows
+
+
+def _choose_depthwise(face: str, geometry: ConvGeometry, size: tuple[int, int]) -> Algorithm:
+    """`choose`, where each channel has its own filters: nothing is added up over channels."""
+    # On wide maps most of a banded matrix is zero. Tap by tap is quicker there (144 channels of
+    # 56 x 56: .8 of the time of rows forward, .35 and .5 in the gradients) if taps are few.
+    wide, steps = size[1] > 40, geometry.stride != (1, 1)
+    if face == "weight_grad":
+        # The products of rows are long enough from 16 x 16 on.
+        if size[0] * size[1] <= 256:
+            return depthwise
+        return taps if wide and not steps else rows
+    if not wide or (steps and face == "input_grad"):
+        return depthwise
+    if steps:
+        return rows
+    # 21 x 21 on 56 x 56: the banded matrix .6 of the time of fft; 15 x 15 on 224 x 224: six times.
+    number = geometry.kernel[0] * geometry.kernel[1]
+    if number >= 25 and size[1] <= 100:
+        return depthwise
+    return fft if number >= 169 else taps
 
 
 def forward_by_table(
@@ -123,8 +172,9 @@ class conv_algorithm:
     """Compute the CPU convolutions of this thread by one algorithm within a `with` block.
 
     Args:
-        name: "direct", "im2col", "rows", "shift", "pointwise", "depthwise" or "winograd". A
-            convolution that the algorithm cannot do is computed as if nothing were said.
+        name: "direct", "im2col", "rows", "shift", "pointwise", "depthwise", "taps", "winograd"
+            (tiles of 4 x 4), "winograd2x2" or "fft". A convolution that the algorithm cannot do is
+            computed as if nothing were said.
 
     Raises:
         ValueError: unknown name.

@@ -26,7 +26,7 @@ from ..workspace import scratch, scratch_with_zeros
 from .phases import input_grad_by_phases
 from .pieces import Piece, cut, each_piece, rows_that_fit, sum_of_pieces
 
-__all__ = ["forward", "input_grad", "supports", "weight_grad"]
+__all__ = ["flat_taps", "forward", "input_grad", "padded_planes", "supports", "weight_grad"]
 
 
 def supports(face: str, geometry: ConvGeometry, channels: int) -> bool:
@@ -45,11 +45,12 @@ def forward(
     def work(piece: Piece) -> None:
         out = y[piece.images, :, piece.rows]
         n, _, ho, wo = out.shape
-        image, pitch = _padded(x[piece.images, :, piece.seen], piece.geometry)
+        image, pitch = padded_planes(x[piece.images, :, piece.seen], piece.geometry)
+        image = image.reshape(n, groups, -1, image.shape[2])
         length = (ho - 1) * pitch + wo
         rows = scratch("total", (n, groups, filters, ho * pitch), y.dtype)
         total = rows[..., :length]
-        for a, b, start in _taps(geometry, pitch):
+        for a, b, start in flat_taps(geometry, pitch):
             run = image[..., start : start + length]
             if start == 0:
                 np.matmul(matrices[a, b], run, out=total)
@@ -79,13 +80,14 @@ def weight_grad(x: np.ndarray, g: np.ndarray, geometry: ConvGeometry, dw: np.nda
     def work(piece: Piece, total: np.ndarray) -> None:
         part = g[piece.images, :, piece.rows]
         n, _, ho, wo = part.shape
-        image, pitch = _padded(x[piece.images, :, piece.seen], piece.geometry)
+        image, pitch = padded_planes(x[piece.images, :, piece.seen], piece.geometry)
+        image = image.reshape(n, groups, -1, image.shape[2])
         length = (ho - 1) * pitch + wo
         gradient = scratch_with_zeros("gradient", (n, o, ho, pitch), g.dtype, wo)
         gradient[..., :wo] = part
         gradient = gradient.reshape(n, groups, o // groups, -1)[..., :length].swapaxes(2, 3)
         product = scratch("product", (n, *shape[2:]), x.dtype)
-        for a, b, start in _taps(geometry, pitch):
+        for a, b, start in flat_taps(geometry, pitch):
             run = image[..., start : start + length]
             total[a, b] += np.matmul(run, gradient, out=product).sum(0)
 
@@ -99,8 +101,8 @@ def _cut(x: np.ndarray, y: np.ndarray, geometry: ConvGeometry) -> list[Piece]:
     return cut(len(x), x.shape[2], y.shape[2], geometry, rows_that_fit(row * x.itemsize))
 
 
-def _padded(x: np.ndarray, geometry: ConvGeometry) -> tuple[np.ndarray, int]:
-    """(N, G, C/G, padded H W) of scratch memory with the padded image, and its width."""
+def padded_planes(x: np.ndarray, geometry: ConvGeometry) -> tuple[np.ndarray, int]:
+    """(N, C, padded H W) of scratch memory with the padded image, and its width."""
     n, c, h, w = x.shape
     (top, _), (left, _) = geometry.padding
     height, width = geometry.padded_size((h, w))
@@ -108,10 +110,10 @@ def _padded(x: np.ndarray, geometry: ConvGeometry) -> tuple[np.ndarray, int]:
     to_rows, of_rows = windows_on_image(-top, 1, h, height)
     to_columns, of_columns = windows_on_image(-left, 1, w, width)
     padded[:, :, to_rows, to_columns] = x[:, :, of_rows, of_columns]
-    return padded.reshape(n, geometry.groups, c // geometry.groups, height * width), width
+    return padded.reshape(n, c, height * width), width
 
 
-def _taps(geometry: ConvGeometry, pitch: int) -> Iterator[tuple[int, int, int]]:
+def flat_taps(geometry: ConvGeometry, pitch: int) -> Iterator[tuple[int, int, int]]:
     """(a, b, place of the first pixel it finds) for every tap."""
     for a in range(geometry.kernel[0]):
         for b in range(geometry.kernel[1]):

@@ -13,8 +13,9 @@
 // Forward: step = stride, start = -padding, tap = r * dilation, part = 1.
 // Input gradient: step = 1, start = +padding, tap = -r * dilation, part = stride.
 //
-// Compiled with `real` (how numbers are stored), `wide` (how they are added up), and the tile: a block of threads computes
-// BM x BN results, BK terms of the sum at a time; each thread TM x TN of them in registers.
+// Compiled with `real` (how numbers are stored), `wide` (how they are added up), and the tile: a
+// block of threads computes BM x BN results, BK terms of the sum at a time; each thread TM x TN of
+// them in registers.
 
 #define THREADS ((BM / TM) * (BN / TN))
 #define A_LOADS ((BM * BK + THREADS - 1) / THREADS)
@@ -109,9 +110,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) mdl_conv_gather(
   }
 }
 
-// Gradient to the weight: (M, K) = G (M, J) B (K, J)^real, a short, wide result of a very long sum. The
-// sum over j = (n, p, q) is therefore cut into `splits` parts, each with blocks of its own, which
-// mdl_conv_add_splits adds up in a fixed order: the same bits every time, unlike atomics.
+// Gradient to the weight: G (M, J) times the transpose of B (K, J), a small result of a very long
+// sum. The sum over j = (n, p, q) is therefore cut into `splits` parts, each with blocks of its own,
+// which mdl_conv_add_splits adds up in a fixed order: the same bits every time, unlike atomics.
 // grad (N, groups * M, P, Q); in (N, groups * C, H, W); parts (splits, groups, M, K).
 extern "C" __global__ void __launch_bounds__(THREADS) mdl_conv_weight_grad(
     const real* __restrict__ grad, const real* __restrict__ in, const int* __restrict__ taps,

@@ -1,0 +1,401 @@
+"""The `minidl` command, as a user types it."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import minidl as md
+from minidl.cli import _fitted, main
+from minidl.data import Digits
+from minidl.training.log import read_log
+from minidl.training.recipes import Recipe
+
+COMMAND = [sys.executable, "-m", "minidl.cli"]
+FILES = ["checkpoint.safetensors", "curves.png", "log.csv", "recipe.json"]
+QUICK = ["train", "mlp", "--epochs", "2", "--workers", "0"]
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    """An empty folder to work in, and no data but what comes with minidl."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MINIDL_DATA", raising=False)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of two epochs."""
+    folder = tmp_path_factory.mktemp("trained") / "mlp"
+    assert main([*QUICK, "--out", str(folder), "--quiet"]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of it that may be damaged."""
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def fails(capsys, *args):
+    """The one line of error that a command ends with."""
+    assert main([str(arg) for arg in args]) == 1
+    out, err = capsys.readouterr()
+    assert re.fullmatch(rf"minidl {args[0]}: [^\n]+\n", err), err
+    assert "Traceback" not in out
+    return err
+
+
+def weights(run):
+    state = md.load(os.path.join(run, "checkpoint.safetensors"))
+    return {name: tensor.data.tobytes() for name, tensor in state["model"].items()}
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# -- train ---------------------------------------------------------------------------------------
+
+
+def test_train_says_what_it_does_and_leaves_its_files(capsys):
+    assert main(QUICK) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0] == (
+        "mlp (268,978 parameters) on digits: 4,000 training and 1,000 test images, 2 epochs on cpu"
+    )
+    assert re.fullmatch(r"epoch 1/2  train: loss .* accuracy .*  test: loss .* img/s\)", lines[1])
+    accuracy = float(re.search(r"test accuracy ([0-9.]+)%", lines[3])[1])
+    assert lines[3].endswith("in runs/mlp: checkpoint.safetensors, log.csv, curves.png")
+    assert len(lines) == 4
+    assert err == ""
+    assert sorted(os.listdir("runs/mlp")) == FILES
+    assert accuracy == pytest.approx(100 * read_log("runs/mlp/log.csv")[-1]["test_accuracy"])
+    assert accuracy > 80
+    assert Image.open("runs/mlp/curves.png").format == "PNG"
+
+
+def test_options_go_into_the_recipe_of_the_run():
+    args = ["--lr", "0.01", "--optimizer", "adam", "--seed", "3", "--batch-size", "500"]
+    assert main(["train", "mlp", *args, "--epochs", "1", "--out", "x", "--quiet"]) == 0
+    with open("x/recipe.json") as file:
+        recipe = json.load(file)
+    assert (recipe["lr"], recipe["optimizer"], recipe["seed"]) == (0.01, "adam", 3)
+    assert (recipe["batch_size"], recipe["epochs"], recipe["model"]) == (500, 1, "mlp")
+
+
+def test_a_run_is_not_overwritten_unless_that_is_asked_for(capsys, run):
+    before = contents(run)
+    line = fails(capsys, *QUICK, "--out", run)
+    assert f"--resume {run}" in line
+    assert contents(run) == before
+    assert main([*QUICK, "--epochs", "1", "--out", str(run), "--force", "--quiet"]) == 0
+    assert len(read_log(run / "log.csv")) == 1
+
+
+def test_what_cannot_be_built_does_not_cost_the_run_that_is_there(capsys, run):
+    before = contents(run)
+    fails(capsys, "train", "mlp", "--data", "mnist", "--out", run, "--force")
+    fails(capsys, "train", "mlp", "--lr", "-1", "--out", run, "--force")
+    assert contents(run) == before
+
+
+def test_a_finished_run_is_resumed_by_saying_how_it_ended(capsys, run):
+    before = weights(run)
+    os.remove(run / "curves.png")
+    assert main(["train", "--resume", str(run)]) == 0
+    assert "test accuracy" in capsys.readouterr().out
+    assert weights(run) == before
+    assert sorted(os.listdir(run)) == FILES
+
+
+def test_the_run_to_resume_is_found_by_the_network(capsys):
+    assert main([*QUICK, "--quiet"]) == 0
+    assert main(["train", "mlp", "--resume", "--quiet"]) == 0
+    assert main(["train", "--resume", "runs/mlp", "--quiet"]) == 0
+
+
+def test_a_run_is_resumed_as_it_was_begun(capsys, run):
+    before = contents(run)
+    line = fails(capsys, "train", "--resume", run, "--epochs", "9", "--lr", "1")
+    assert "excludes another lr, epochs" in line
+    assert "excludes another model" in fails(capsys, "train", "lenet5", "--resume", run)
+    assert contents(run) == before
+    assert main(["train", "--resume", str(run), "--epochs", "2", "--quiet"]) == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"whole"])
+def test_a_damaged_checkpoint_is_named_and_left_alone(capsys, run, content):
+    path = run / "checkpoint.safetensors"
+    if content == b"whole":
+        content = path.read_bytes()[:-1]
+    path.write_bytes(content)
+    for args in (["train", "--resume", run], ["eval", run], ["predict", run, "x.png"]):
+        assert "checkpoint.safetensors" in fails(capsys, *args)
+        assert path.read_bytes() == content
+
+
+def test_the_checkpoint_of_another_network_is_named(capsys, run):
+    recipe = json.loads((run / "recipe.json").read_text())
+    (run / "recipe.json").write_text(json.dumps(recipe | {"model": "lenet5"}))
+    before = contents(run)
+    for args in (["train", "--resume", run], ["eval", run], ["predict", run, "x.png"]):
+        assert "is of another run or network" in fails(capsys, *args)
+    assert contents(run) == before
+
+
+def test_what_is_no_run_is_named(capsys, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for args in (["train", "--resume", "empty"], ["eval", "empty"], ["predict", "empty", "x.png"]):
+        assert "empty is not the folder of a run" in fails(capsys, *args)
+    assert not os.listdir("empty")
+    assert "is not the folder of a run" in fails(capsys, "train", "mlp", "--resume")
+    assert "name a network" in fails(capsys, "train")
+
+
+def test_unknown_names_are_named_with_the_known_ones(capsys):
+    assert "known are lenet5" in fails(capsys, "train", "nope")
+    assert "known are lenet5" in fails(capsys, "summary", "nope")
+    assert "unknown device" in fails(capsys, "train", "mlp", "--device", "tpu")
+    assert not os.path.exists("runs")
+
+
+def test_a_network_is_fitted_to_the_channels_of_the_data():
+    for model, data, options in [
+        ("resnet20", "digits", {"in_channels": 1}),
+        ("lenet5", "cifar10", {"in_channels": 3}),
+        ("lenet5", "mnist", {}),
+        ("mlp", "cifar10", {}),  # knows no channels, and will be refused
+    ]:
+        assert _fitted(Recipe(model, data)).options == options
+
+
+def test_missing_data_are_an_error_that_says_how_to_get_them(capsys):
+    for args in (["train", "lenet5", "--data", "mnist"], ["train", "resnet20"]):
+        assert "--download" in fails(capsys, *args)
+    assert not os.path.exists("runs")
+
+
+def test_a_folder_that_cannot_be_made_is_named(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "file" in fails(capsys, "train", "mlp", "--out", "file/run")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this system has other permissions")
+def test_a_folder_that_may_not_be_written_is_named(capsys, run):
+    before, user = contents(run), os.geteuid()
+    run.chmod(0o555)
+    try:
+        if user == 0:  # the superuser may write everywhere: be somebody else
+            for folder in run.parents[:3]:  # pytest's, which are closed to others
+                folder.chmod(0o755)
+            os.seteuid(65534)
+        assert "Permission denied" in fails(capsys, "train", "mlp", "--out", run / "deeper")
+        assert "Permission denied" in fails(capsys, "train", "mlp", "--out", run, "--force")
+    finally:
+        os.seteuid(user)
+        run.chmod(0o755)
+    assert contents(run) == before
+
+
+@pytest.mark.parametrize("args", [["--epochs", "0"], ["--epochs", "x"], ["--data", "nope"]])
+def test_impossible_arguments_are_refused_with_the_usage(capsys, args):
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "mlp", *args])
+    assert caught.value.code == 2
+    assert "usage: minidl train" in capsys.readouterr().err
+
+
+def test_negative_numbers_are_refused(capsys):
+    for option in ("--lr", "--weight-decay", "--seed", "--workers"):
+        fails(capsys, "train", "mlp", option, "-1")
+    assert not os.path.exists("runs")
+
+
+# -- stopping a process --------------------------------------------------------------------------
+
+
+def start(*args):
+    return subprocess.Popen(
+        [*COMMAND, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(path):
+    end = time.monotonic() + 60
+    while not os.path.exists(path):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
+def test_ctrl_c_ends_with_a_checkpoint_and_the_way_to_go_on(trained):
+    recipe = json.loads((trained / "recipe.json").read_text())
+    process = start(*QUICK, "--out", "run")
+    wait_for("run/recipe.json")
+    time.sleep(0.15)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    if process.returncode != 0:  # else it was faster
+        assert process.returncode == 130
+        assert out.endswith("stopped; continue with: minidl train --resume run\n")
+        assert "Traceback" not in err
+        assert main(["train", "--resume", "run", "--quiet"]) == 0
+    with open("run/recipe.json") as file:
+        assert json.load(file) == recipe
+    assert weights("run") == weights(trained)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no kill -9")
+def test_a_command_that_is_killed_again_and_again_ends_as_if_it_had_not_been():
+    assert main(["train", "lenet5", "--epochs", "3", "--out", "whole", "--quiet"]) == 0
+    chance, kills = random.Random(0), 0
+    process = start("train", "lenet5", "--epochs", "3", "--out", "run")
+    while kills < 8:
+        try:
+            process.communicate(timeout=chance.uniform(0.3, 1.5))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills += 1
+        if process.returncode == 0:
+            break
+        assert process.returncode == -signal.SIGKILL
+        begun = os.path.exists("run/recipe.json")
+        args = ["--resume", "run"] if begun else ["lenet5", "--epochs", "3", "--out", "run"]
+        process = start("train", *args)
+    process.communicate(timeout=120)
+    assert kills > 0
+    assert weights("run") == weights("whole")
+    assert sorted(os.listdir("run")) == FILES
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other pipes")
+def test_a_reader_that_goes_away_is_no_error():
+    command = " ".join([*COMMAND, "models", "|", "head", "-n", "1"])
+    result = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert result.stdout.startswith("lenet5")
+    assert result.stderr == ""
+
+
+# -- eval and predict ----------------------------------------------------------------------------
+
+
+def test_eval_finds_what_training_found(capsys, trained):
+    assert main(["eval", str(trained)]) == 0
+    out = capsys.readouterr().out
+    row = read_log(trained / "log.csv")[-1]
+    assert f"test accuracy {row['test_accuracy']:.2%}, loss {row['test_loss']:.4f}" in out
+    assert "1,000 images of digits" in out
+
+
+def test_eval_draws_a_picture(capsys, trained):
+    assert main(["eval", str(trained), "--picture", "deep/page.png"]) == 0
+    assert "drawn: deep/page.png" in capsys.readouterr().out
+    assert Image.open("deep/page.png").size[0] > 1000
+
+
+def test_predict_answers_for_pictures_of_any_kind(capsys, trained):
+    digits = Digits(train=False)
+    right = 0
+    for i in range(30):
+        image = Image.fromarray(digits.images[i, 0])
+        image.save("a.png")
+        Image.fromarray(255 - digits.images[i, 0]).resize((300, 300)).convert("RGB").save("b.jpg")
+        assert main(["predict", str(trained), "a.png", "b.jpg", "--top", "2"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        answer = r"(\d) [0-9.]+%, \d [0-9.]+%"
+        first = re.fullmatch(rf"a\.png: {answer}", lines[0])[1]
+        second = re.fullmatch(rf"b\.jpg: {answer}", lines[1])[1]
+        right += [int(first), int(second)].count(digits.labels[i])
+    assert right >= 0.8 * 60
+
+
+def test_predict_goes_on_after_a_file_that_is_no_picture(capsys, trained):
+    Image.fromarray(Digits(train=False).images[0, 0]).save("good.png")
+    with open("bad.png", "w") as file:
+        file.write("no picture")
+    with pytest.raises(SystemExit) as caught:
+        main(["predict", str(trained), "bad.png", "absent.png", "good.png"])
+    assert caught.value.code == 1
+    out, err = capsys.readouterr()
+    assert re.fullmatch(r"good\.png: [^\n]+\n", out)
+    assert re.fullmatch(
+        r"minidl predict: bad\.png is not a picture[^\n]+\nminidl predict: [^\n]*absent\.png'\n",
+        err,
+    )
+
+
+# -- look ----------------------------------------------------------------------------------------
+
+
+def test_summary_counts_the_parameters_of_the_784_300_100_10_network(capsys):
+    assert main(["summary", "mlp"]) == 0
+    out = capsys.readouterr().out
+    for number in ("271,346", "268,978", "2,368"):
+        assert re.search(rf"arameters:\s+{number}\n", out)
+
+
+def test_summary_takes_another_shape(capsys):
+    assert main(["summary", "resnet20", "--input", "3x64x64"]) == 0
+    assert "(1, 16, 64, 64)" in capsys.readouterr().out
+    assert "4 channels" in fails(capsys, "summary", "resnet20", "--input", "4x32x32")
+    with pytest.raises(SystemExit):
+        main(["summary", "resnet20", "--input", "32"])
+    assert "write it as 1x28x28" in capsys.readouterr().err
+
+
+def test_models_lists_every_network_with_its_parameters(capsys):
+    assert main(["models"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^lenet5 +61,706  LeNet-5", out, re.M)
+    assert re.search(r"^resnet20 +269,722  ResNet-20", out, re.M)
+    assert len(out.splitlines()) == len(md.models.__all__)
+
+
+def test_doctor_reports_and_says_what_holds_blas_back(capsys, monkeypatch):
+    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert f"NumPy {np.__version__}" in out or f"numpy {np.__version__}" in out
+    for word in ("minidl 0", "Python 3", "GPU: ", "Threads: ", "GFLOP/s", "digits: 1,000"):
+        assert word in out
+    assert "unset" not in out
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "OPENBLAS_CORETYPE=Haswell is set" in out
+    assert "unset OPENBLAS_CORETYPE" in out
+    assert "OMP_NUM_THREADS=1 is set" in out
+
+
+def test_help_and_version_are_there(capsys):
+    for args in (["--help"], ["--version"], ["train", "--help"]):
+        with pytest.raises(SystemExit) as caught:
+            main(args)
+        assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert f"minidl {md.__version__}" in out
+    for verb in ("train", "eval", "predict", "summary", "models", "doctor"):
+        assert f"\n    {verb} " in out
+
+
+def test_importing_the_command_draws_nothing_and_looks_for_no_gpu():
+    code = (
+        "import sys, minidl.cli; "
+        "print([m for m in ('matplotlib', 'cupy', 'torch', 'tqdm', 'PIL') if m in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
