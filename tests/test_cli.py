@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import random
 import re
 import shutil
@@ -21,6 +22,8 @@ from minidl.training.log import read_log
 from minidl.training.recipes import Recipe
 
 COMMAND = [sys.executable, "-m", "minidl.cli"]
+# Where processes find this very minidl from another folder.
+PLACE = {**os.environ, "PYTHONPATH": str(pathlib.Path(md.__file__).parents[1])}
 FILES = ["checkpoint.safetensors", "curves.png", "log.csv", "recipe.json"]
 QUICK = ["train", "mlp", "--epochs", "2", "--workers", "0"]
 
@@ -226,15 +229,13 @@ def test_negative_numbers_are_refused(capsys):
 
 
 def start(*args):
-    return subprocess.Popen(
-        [*COMMAND, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([*COMMAND, *args], env=PLACE, **pipes)
 
 
-def wait_for(path):
-    end = time.monotonic() + 60
+def wait_for(path, process):
     while not os.path.exists(path):
-        assert time.monotonic() < end
+        assert process.poll() is None, process.communicate()
         time.sleep(0.01)
 
 
@@ -242,7 +243,7 @@ def wait_for(path):
 def test_ctrl_c_ends_with_a_checkpoint_and_the_way_to_go_on(trained):
     recipe = json.loads((trained / "recipe.json").read_text())
     process = start(*QUICK, "--out", "run")
-    wait_for("run/recipe.json")
+    wait_for("run/recipe.json", process)
     time.sleep(0.15)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -284,7 +285,7 @@ def test_a_command_that_is_killed_again_and_again_ends_as_if_it_had_not_been():
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other pipes")
 def test_a_reader_that_goes_away_is_no_error():
     command = " ".join([*COMMAND, "models", "|", "head", "-n", "1"])
-    result = subprocess.run(command, shell=True, capture_output=True, text=True)
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, env=PLACE)
     assert result.stdout.startswith("lenet5")
     assert result.stderr == ""
 
@@ -398,4 +399,5 @@ def test_importing_the_command_draws_nothing_and_looks_for_no_gpu():
         "import sys, minidl.cli; "
         "print([m for m in ('matplotlib', 'cupy', 'torch', 'tqdm', 'PIL') if m in sys.modules])"
     )
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+    command = [sys.executable, "-c", code]
+    assert subprocess.check_output(command, text=True, env=PLACE).strip() == "[]"

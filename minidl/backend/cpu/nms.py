@@ -45,7 +45,7 @@ class CpuNmsKernels(NmsKernels):
             own = own[:, stays]
             gone = np.zeros(left.size, np.bool_)
             rows = max(1, TABLE // max(1, left.size))
-            for first in range(0, own.shape[1], rows):
+            for first in range(0, int(stays.sum()), rows):
                 part = own[:, first : first + rows]
                 gone |= _hits(part, columns, threshold).any(axis=0)
             left, columns = left[~gone], columns[:, ~gone]
@@ -59,7 +59,7 @@ def _hits(a: np.ndarray, b: np.ndarray, threshold: float) -> np.ndarray:
     """
     shape = (a.shape[1], b.shape[1])
     both, side, either = [scratch(f"nms{k}", shape, a.dtype) for k in range(3)]
-    x1, y1, x2, y2, area = list(a[:, :, None])
+    x1, y1, x2, y2, area = [column[:, None] for column in a]
     np.minimum(x2, b[2], out=both)
     both -= np.maximum(x1, b[0], out=side)
     np.minimum(y2, b[3], out=side)

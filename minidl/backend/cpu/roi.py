@@ -85,21 +85,26 @@ class CpuRoiKernels(RoiKernels):
             for k in boxes:
                 (tops, bottoms), (lefts, rights) = rows[:, k], columns[:, k]
                 top, bottom = tops.min(), bottoms.max()
-                if top >= bottom:
+                used = np.flatnonzero(lefts < rights)  # these are neighbours
+                if top >= bottom or not used.size:
                     continue
-                across = [
-                    (j, *_largest(image[top:bottom, left:right].transpose(1, 0, 2), indices, nans))
-                    for j, (left, right) in enumerate(zip(lefts, rights, strict=True))
-                    if left < right
-                ]
+                # First the columns of each bin in all rows of the box, then the rows of each bin.
+                across = slice(used[0], used[-1] + 1)
+                best = np.empty((bottom - top, used.size, len(base)), x.dtype)
+                column = np.empty(best.shape, np.int64)
+                for j, (left, right) in enumerate(zip(lefts[used], rights[used], strict=True)):
+                    taps = image[top:bottom, left:right].transpose(1, 0, 2)
+                    best[:, j], place = _largest(taps, indices, nans)
+                    column[:, j] = left + place
                 for i, (first, last) in enumerate(zip(tops - top, bottoms - top, strict=True)):
-                    for j, best, column in across if first < last else ():
-                        value, row = _largest(best[first:last], indices, nans)
-                        values[k, part, i, j] = value
-                        if places is None:
-                            continue
-                        beside = lefts[j] + column[first + row, np.arange(len(row))]
-                        places[k, part, i, j] = base + (top + first + row) * width + beside
+                    if first >= last:
+                        continue
+                    value, row = _largest(best[first:last], indices, nans)
+                    values[k, part, i, across] = value.T
+                    if places is not None:
+                        beside = np.take_along_axis(column[first:last], row[None], axis=0)[0]
+                        pixel = (top + first + row) * width + beside
+                        places[k, part, i, across] = base[:, None] + pixel.T
 
         _for_pieces(work, x.shape, rois)
         return values, places
@@ -134,15 +139,15 @@ def _channels_last(planes: np.ndarray, dtype: Any) -> np.ndarray:
 
 def _largest(taps: np.ndarray, indices: bool, nans: bool) -> tuple[np.ndarray, np.ndarray]:
     """The largest of `taps` along the first axis, and the first one that is it, or is NaN."""
-    best, place = taps[0].copy(), np.zeros(taps.shape[1:], np.int32)
+    best, place = taps[0].copy(), np.zeros(taps.shape[1:], np.int16)
     for t in range(1, len(taps)):
         if indices:  # t rises, so the largest t is that of the last improvement
             better = taps[t] > best
             if nans:
                 better |= np.isnan(taps[t]) & ~np.isnan(best)
-            np.maximum(place, better * np.int32(t), out=place)
+            np.maximum(place, better * np.int16(t), out=place)
         np.maximum(best, taps[t], out=best)
-    return best, place
+    return best, place.astype(np.intp)
 
 
 def _for_pieces(

@@ -3,7 +3,9 @@
 import numpy as np
 
 from minidl.backend import of
+from minidl.boxes import batched_nms, nms
 
+from ... import strict_cupy
 from .common import BACKENDS, PLAIN, assert_near, each_way, needs_compiler
 
 pytestmark = needs_compiler
@@ -42,6 +44,21 @@ def test_more_words_than_threads():
     starts = rng.uniform(0, 1e6, (count, 1)).astype(np.float32)
     boxes = np.concatenate([starts, starts * 0, starts + 30, starts * 0 + 10], axis=1)
     assert_near(BACKENDS[0].nms(boxes, None, 0.3), of(boxes).nms(boxes, None, 0.3), 0)
+
+
+def test_suppression_on_a_device_waits_only_for_how_many_are_left(gpu):
+    rng = np.random.default_rng(0)
+    boxes, scores = random_boxes(rng, 150, np.float32), rng.random(150).astype(np.float32)
+    labels = rng.integers(0, 3, 150)
+    there = [gpu.asarray(a) for a in (boxes, scores, labels)]
+    strict_cupy.syncs.clear()
+    kept = nms(*there[:2], 0.4), batched_nms(*there, 0.4)
+    assert len(strict_cupy.syncs) == 2
+    strict_cupy.syncs.clear()
+    with strict_cupy.allow_sync():
+        mine = [gpu.to_host(a).tolist() for a in kept]
+    expected = nms(boxes, scores, 0.4), batched_nms(boxes, scores, labels, 0.4)
+    assert mine == [a.tolist() for a in expected]
 
 
 def test_no_boxes_launch_nothing():
