@@ -29,6 +29,7 @@ import numpy as np
 from . import backend, models, nn
 from .autograd import Tensor, no_grad
 from .backend.cpu.threads import get_num_threads
+from .io import remove_leftovers
 from .metrics import accuracy
 from .plot import curves, report
 from .training import evaluate, fit
@@ -54,6 +55,7 @@ def train(args: argparse.Namespace) -> None:
     assert parts.train is not None
     os.makedirs(run, exist_ok=True)
     if not resume:
+        remove_leftovers(run)
         for name in (FILE, "log.csv", "curves.png"):
             if os.path.exists(os.path.join(run, name)):
                 os.remove(os.path.join(run, name))

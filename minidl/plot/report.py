@@ -70,7 +70,8 @@ def report(
     )
     below.suptitle(f"{number} mistakes on {len(images):,} test images", fontsize=10)
     if len(shown):
-        captions = [f"{classes[answers[i]]} (is {classes[labels[i]]})" for i in shown]
+        between = " " if max(map(len, classes)) < 3 else "\n"
+        captions = [f"{classes[answers[i]]}{between}(is {classes[labels[i]]})" for i in shown]
         draw_grid(below, images[shown], captions, COLUMNS, rows=ROWS, marked=[True] * len(shown))
     with replace_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)

@@ -67,9 +67,11 @@ class Checkpoint:
             ValueError: the file is damaged, or of another run: the message names it and the part.
                 Parts named before that one have been restored then.
         """
-        if self.path is None or not os.path.exists(self.path):
+        if self.path is None:
             return False
         remove_leftovers(os.path.dirname(self.path))
+        if not os.path.exists(self.path):
+            return False
         state = load(self.path, device="cpu")
         if not isinstance(state, dict) or set(state) != set(self.parts):
             held = ", ".join(state) if isinstance(state, dict) else type(state).__name__

@@ -50,9 +50,12 @@ def test_there_is_nothing_to_restore_before_the_first_save(tmp_path):
 
 def test_restoring_removes_what_kills_left(tmp_path):
     checkpoint = Checkpoint(tmp_path, network())
+    (tmp_path / f".{FILE}.x.part").mkdir()  # of the first save
+    assert not checkpoint.restore()
+    assert not os.listdir(tmp_path)
     checkpoint.save()
     (tmp_path / f".{FILE}.x.part").mkdir()
-    checkpoint.restore()
+    assert checkpoint.restore()
     assert os.listdir(tmp_path) == [FILE]
 
 
