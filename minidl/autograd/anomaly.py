@@ -20,7 +20,8 @@ class detect_anomaly:
     """Stop at the operation that first produces a NaN or an infinity, forward or backward.
 
     Within the block every result is looked at, which waits for the device and costs about a pass
-    over memory for each operation: for finding an error, not for training.
+    over memory for each operation: for finding an error, not for training. A NaN that is in the
+    data already is not reported: nothing produced it. `minidl.training.fit` stops at such a batch.
 
     Args:
         check_inf: whether infinities count, too. Switch it off where they are meant (a mask of

@@ -207,7 +207,10 @@ class Tensor:
     def item(self) -> Any:
         """The value of a one-element tensor, as a Python number."""
         if self.data.size != 1:
-            raise ValueError(f"item(): a tensor of shape {self.shape} is not one number")
+            raise ValueError(
+                f"item(): a tensor of shape {self.shape} is not one number; reduce it first "
+                "(.sum(), .mean()), or use .tolist()"
+            )
         return of(self.data).to_host(self.data).item()
 
     def tolist(self) -> Any:

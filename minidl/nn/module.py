@@ -249,7 +249,9 @@ class Module:
     def add_module(self, name: str, module: Module | None) -> None:
         """Add a child module under a name that need not be a Python identifier."""
         if module is not None and not isinstance(module, Module):
-            raise TypeError(f"module {name!r} is a {type(module).__name__}, not a Module")
+            raise TypeError(
+                f"{type(self).__name__}: module {name!r} is a {type(module).__name__}, not a Module"
+            )
         self._check_name(name, "module", self._modules)
         self._modules[name] = module
 

@@ -1,7 +1,8 @@
 """Convolution and transposed convolution, in one and two dimensions.
 
 With w fixed, convolution is linear in x; with x fixed, it is linear in w. Together with any g of
-the output's shape it makes one number, <g, x * w>, that is linear in each of the three:
+the output's shape it makes one number, <g, x * w>, that is linear in each of the three (* is
+convolution, <a, b> the sum of all products of two elements in the same place):
 
     <g, Conv(x, w)>  =  <x, ConvInputGrad(g, w)>  =  <w, ConvWeightGrad(x, g)>
 
@@ -14,6 +15,7 @@ Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", 2016.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -261,7 +263,7 @@ def _convolve(
     if groups < 1 or x.shape[1] != channels * groups:
         raise ValueError(
             f"{op}: input has {x.shape[1]} channels but weight expects {channels} per group x "
-            f"{groups} group{'s' * (groups != 1)} {_shapes(input, weight)}"
+            f"{groups} group{'s' * (groups != 1)} {_shapes(input, weight)}{_read_as(dims, input)}"
         )
     if filters % groups:
         raise ValueError(
@@ -297,7 +299,7 @@ def _transpose(
     if x.shape[1] != channels:
         raise ValueError(
             f"{op}: input has {x.shape[1]} channels but weight expects {channels}: its shape is "
-            f"(in, out / groups, ...) {_shapes(input, weight)}"
+            f"(in, out / groups, ...) {_shapes(input, weight)}{_read_as(dims, input)}"
         )
     if groups < 1 or channels % groups:
         raise ValueError(
@@ -414,7 +416,9 @@ def _padding(
         if not len(pairs) == len(padding) == dims:
             form = "((left, right),)" if dims == 1 else "((top, bottom), (left, right))"
             raise ValueError(f"{op}: asymmetric padding is {form}, not {padding}")
-        sides = none + tuple((int(p[0]), int(p[1])) for p in pairs)
+        sides = none + tuple(
+            (_whole(op, "padding", p[0]), _whole(op, "padding", p[1])) for p in pairs
+        )
     else:
         sides = tuple((p, p) for p in _pair(op, "padding", padding, dims))  # type: ignore[arg-type]
     if min(min(side) for side in sides) < 0:
@@ -432,11 +436,29 @@ def _pair(op: str, name: str, value: Size, dims: int) -> Pair:
     if not isinstance(value, Sequence) or dims == 1 or len(value) != 2:
         numbers = "one number" if dims == 1 else "one number or (vertical, horizontal)"
         raise ValueError(f"{op}: {name} is {numbers}, not {value!r}")
-    return (int(value[0]), int(value[1]))
+    return (_whole(op, name, value[0]), _whole(op, name, value[1]))
+
+
+def _whole(op: str, name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{op}: {name} counts pixels and must be whole, got {value!r}") from None
 
 
 def _shapes(input: Any, weight: Any) -> str:
     return f"(input {tuple(input.shape)}, weight {tuple(weight.shape)})"
+
+
+def _read_as(dims: int, input: Any) -> str:
+    """A hint for those who left out the dimension of a single channel."""
+    if len(input.shape) != dims + 1:
+        return ""
+    space = "L" if dims == 1 else "H, W"
+    return (
+        f"; an input of {dims + 1} dimensions is (C, {space}): for a batch of one channel use "
+        ".unsqueeze(1)"
+    )
 
 
 def _sized(size: tuple[int, ...], dims: int) -> str:

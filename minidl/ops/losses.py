@@ -481,8 +481,9 @@ def binary_cross_entropy(
     input = as_float(input)
     target = astype(as_tensor(target, input), input.dtype)
     _same_shape(op, input, target)
-    of(input.data).check_range(op, input.data, 0.0, 1.0)
-    of(target.data).check_range(op, target.data, 0.0, 1.0)
+    what = f"{op}: input (probabilities; for scores there is {op}_with_logits)"
+    of(input.data).check_range(what, input.data, 0.0, 1.0)
+    of(target.data).check_range(f"{op}: target", target.data, 0.0, 1.0)
     loss = BinaryCrossEntropy.apply(input, target)
     return _reduce(loss if weight is None else mul(loss, weight), reduction)
 

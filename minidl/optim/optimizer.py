@@ -37,6 +37,10 @@ class Optimizer:
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
             raise TypeError(f"{self._name}: params is one tensor; pass a list of tensors")
+        if hasattr(params, "parameters"):
+            raise TypeError(
+                f"{self._name}: params is a {type(params).__name__}; pass its .parameters()"
+            )
         self.defaults = defaults
         self.state: dict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []

@@ -46,7 +46,8 @@ def prepare_digit(grey: np.ndarray, size: int = 28) -> np.ndarray:
     """Bring a picture of one character into the form of MNIST: light ink on black.
 
     Args:
-        grey: (H, W) in [0, 1], ink darker or lighter than the paper.
+        grey: (H, W) in [0, 1], ink darker or lighter than the paper, which may be noisy or shaded
+            from one side to the other.
         size: of the result, in pixels.
 
     Returns:
@@ -55,12 +56,13 @@ def prepare_digit(grey: np.ndarray, size: int = 28) -> np.ndarray:
     """
     from PIL import Image
 
-    edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    ink = np.abs(grey - np.median(edge))  # the edge is paper
+    if grey.shape == (size, size):  # in that form already
+        edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+        return np.abs(grey - np.median(edge)).astype(np.float32)  # the edge is paper
+    grey = _averaged(grey, 8 * size)
+    ink = np.abs(grey - _paper(grey))
     if ink.max() < 1 / 255:
         return np.zeros((size, size), np.float32)
-    if grey.shape == (size, size):  # in that form already
-        return ink.astype(np.float32)
     ink = ink / ink.max()
     ink[ink < FAINT] = 0.0
     rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
@@ -81,3 +83,25 @@ def prepare_digit(grey: np.ndarray, size: int = 28) -> np.ndarray:
     result = np.zeros((size, size), np.float32)
     result[top : top + height, left : left + width] = small
     return result
+
+
+def _averaged(grey: np.ndarray, most: int) -> np.ndarray:
+    """The picture at `most` pixels at the most on its longer side: averages quieten noise."""
+    from PIL import Image
+
+    factor = max(1.0, max(grey.shape) / most)
+    height, width = (max(1, round(side / factor)) for side in grey.shape)
+    picture = Image.fromarray(grey.astype(np.float32))
+    return np.asarray(picture.resize((width, height), Image.Resampling.BOX))
+
+
+def _paper(grey: np.ndarray) -> np.ndarray:
+    """What the paper alone would look like: the plane that fits the picture's margin best."""
+    height, width = grey.shape
+    margin = max(1, min(height, width) // 20)
+    edge = np.ones(grey.shape, bool)
+    edge[margin:-margin, margin:-margin] = False
+    y, x = np.indices(grey.shape)
+    terms = np.stack([np.ones(grey.size), y.ravel(), x.ravel()], axis=1)
+    plane, *_ = np.linalg.lstsq(terms[edge.ravel()], grey[edge], rcond=None)
+    return (terms @ plane).reshape(grey.shape)

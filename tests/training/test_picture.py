@@ -52,8 +52,21 @@ def test_wherever_and_however_large_it_is_drawn_it_looks_the_same():
     small, large = draw(), draw().resize((1000, 1500), Image.Resampling.NEAREST)
     first, second = prepare_digit(grey(small)), prepare_digit(grey(large))
     assert np.abs(first - second).mean() < 0.01
-    assert np.array_equal(first, prepare_digit(grey(draw((500, 500), (300, 17)))))
+    there, elsewhere = draw((200, 200), (40, 60)), draw((224, 224), (120, 17))  # not averaged
+    assert np.allclose(prepare_digit(grey(there)), prepare_digit(grey(elsewhere)), atol=1e-5)
+    # Averaging 2.2 pixels into one moves an edge by up to one of the 28.
+    assert np.abs(first - prepare_digit(grey(draw((500, 500), (300, 17))))).mean() < 0.05
     assert np.allclose(first, prepare_digit(1 - grey(draw())), atol=1e-6)
+
+
+def test_noise_and_shade_of_the_paper_are_not_taken_for_ink():
+    clean = grey(draw((600, 900), (200, 300), width=30).resize((1200, 1800)))
+    rng = np.random.default_rng(0)
+    noisy = clean * 0.6 + 0.2 + rng.normal(0, 8 / 255, clean.shape)
+    shaded = noisy - 0.15 * np.linspace(0, 1, 1200)
+    expected = prepare_digit(clean)
+    for picture in (noisy, shaded, 1 - shaded):
+        assert np.abs(prepare_digit(picture.astype(np.float32)) - expected).mean() < 0.03
 
 
 def test_digits_in_the_form_already_are_left_as_they_are():
