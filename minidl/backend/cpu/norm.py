@@ -19,7 +19,7 @@ import numpy as np
 
 from ..plain import norm as plain
 from ..plain.norm import quiet
-from .threads import parallel
+from .threads import one_blas_thread, parallel
 from .workspace import scratch
 
 __all__ = ["CpuNormKernels"]
@@ -127,7 +127,8 @@ class CpuNormKernels(plain.NormKernels):
     def channel_sum(self, x: Array) -> Array:
         if x.dtype.itemsize < 4 or x.size == 0:
             return super().channel_sum(x)
-        return _sum(np.ascontiguousarray(x))
+        with one_blas_thread:  # threads of BLAS would spin for some 25 ms after
+            return _sum(np.ascontiguousarray(x))
 
     def channel_dot(self, a: Array, b: Array) -> Array:
         if a.dtype.itemsize < 4 or a.size == 0:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..plain.reduction import ReductionKernels
+from .threads import one_blas_thread
 
 __all__ = ["CpuReductionKernels"]
 
@@ -32,7 +33,10 @@ class CpuReductionKernels(ReductionKernels):
         length = math.prod(x.shape[last:])
         if length < SHORT or not x.flags.c_contiguous:
             return super().sum(x, axes, keepdims, dtype)
-        sums = _row_sums(x.reshape(-1, length)).reshape(x.shape[:last])
+        # Threads of BLAS gain nothing here, and spin for some 25 ms after: on the processors that
+        # the next operation's own threads want.
+        with one_blas_thread:
+            sums = _row_sums(x.reshape(-1, length)).reshape(x.shape[:last])
         others = tuple([axis for axis in axes if axis < last])
         if others:
             sums = sums.sum(axis=others)
