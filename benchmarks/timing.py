@@ -1,8 +1,8 @@
 """How a ratio is measured.
 
 The contenders take turns, so that a busy moment of the machine hits both, and the minimum over the
-turns counts: what else runs can only add time. Before each turn there is a pause. Threads of PyTorch
-and of BLAS go on spinning for a while after their work is done, and would take a processor away
+turns counts: what else runs can only add time. Before each turn there is a pause: threads of
+PyTorch and of BLAS go on spinning for a while after their work is done, and would take a processor away
 from whoever comes next; and a turn is of several runs, as the first one has to wake threads up.
 """
 
