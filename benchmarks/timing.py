@@ -2,8 +2,8 @@
 
 The contenders take turns, so that a busy moment of the machine hits both, and the minimum over the
 turns counts: what else runs can only add time. Before each turn there is a pause: threads of
-PyTorch and of BLAS go on spinning for a while after their work is done, and would take a processor away
-from whoever comes next; and a turn is of several runs, as the first one has to wake threads up.
+PyTorch and of BLAS go on spinning for a while after their work is done, and would take a processor
+away from whoever comes next. A turn is of several runs, as the first one has to wake threads up.
 """
 
 from __future__ import annotations
