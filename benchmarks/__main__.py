@@ -177,6 +177,8 @@ def main() -> None:
     everything[arguments.device] = record
     path.write_text(json.dumps(everything, indent=1) + "\n")
     sections = [report(everything[device]) for device in sorted(everything)]
+    if "cuda" not in everything:
+        sections.append("## cuda\n\nNot measured yet: minidl has not been run on a GPU.")
     (arguments.out / "RESULTS.md").write_text("\n\n".join([PREFACE, *sections]) + "\n")
 
 
