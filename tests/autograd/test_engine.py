@@ -677,7 +677,9 @@ def test_a_graph_of_a_hundred_thousand_operations_is_dropped_without_recursion()
     y = leaf(1.0)
     for _ in range(100_000):
         y = Double.apply(y)
+    node = weakref.ref(y.grad_fn)
     del y
+    assert node() is None
 
 
 # -- threads --------------------------------------------------------------------------------------
