@@ -7,6 +7,9 @@ gives the same network on every device. All functions change the tensor in place
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -25,6 +28,7 @@ __all__ = [
     "normal_",
     "ones_",
     "orthogonal_",
+    "skip_init",
     "trunc_normal_",
     "uniform_",
     "xavier_normal_",
@@ -33,14 +37,35 @@ __all__ = [
 ]
 
 
+_skipping: ContextVar[bool] = ContextVar("skipping", default=False)
+
+
+@contextmanager
+def skip_init() -> Iterator[None]:
+    """Within the block random initial values are not drawn: tensors stay as they are.
+
+    For networks that are only counted, or whose weights are loaded afterwards: the parameters of
+    new layers are zero there, and take no memory until they are written.
+    """
+    before = _skipping.set(True)
+    try:
+        yield
+    finally:
+        _skipping.reset(before)
+
+
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """Values from the uniform distribution on [a, b)."""
+    if _skipping.get():
+        return tensor
     draws = host_generator().random(tensor.shape, _precision(tensor))
     return _set(tensor, draws * (b - a) + a)
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Values from the normal distribution."""
+    if _skipping.get():
+        return tensor
     draws = host_generator().standard_normal(tensor.shape, _precision(tensor))
     return _set(tensor, draws * std + mean)
 
@@ -55,6 +80,8 @@ def trunc_normal_(
     """
     if std <= 0 or not a < b:
         raise ValueError(f"trunc_normal_: needs std > 0 and a < b, got std={std}, a={a}, b={b}")
+    if _skipping.get():
+        return tensor
     low, high = (a - mean) / std, (b - mean) / std
     values = _truncated(math.prod(tensor.shape), low, high) * std + mean
     return _set(tensor, np.clip(values, a, b).reshape(tensor.shape))
@@ -196,7 +223,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1) -> Tensor:
     if tensor.ndim < 2:
         raise ValueError(f"orthogonal_: needs at least 2 dimensions, not shape {tensor.shape}")
     count = math.prod(tensor.shape)
-    if not count:
+    if not count or _skipping.get():
         return tensor
     rows = tensor.shape[0]
     columns = count // rows

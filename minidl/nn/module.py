@@ -68,7 +68,10 @@ def new_tensor(
         device: default: the one in force (`minidl.use`).
         dtype: default: float32.
     """
-    return Tensor(np.full(shape, value, dtype or DEFAULT_FLOAT), device=device)
+    dtype = dtype or DEFAULT_FLOAT
+    # np.zeros takes memory from the system only where it is written to (`init.skip_init`).
+    values = np.full(shape, value, dtype) if value else np.zeros(shape, dtype)
+    return Tensor(values, device=device)
 
 
 def parameter_if(
