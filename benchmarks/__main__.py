@@ -90,7 +90,7 @@ def measure(device: str, seconds: float) -> dict[str, Any]:
             row = {"what": what, "kind": "overhead", "threads": count, "seconds": times}
             record["rows"].append(row)
             show(row)
-        for name, (batch, _) in NETWORKS.items():
+        for name, (batch, *_) in NETWORKS.items():
             times = run(kind="step", name=name, **common)
             memory = {
                 library: run(kind="memory", name=name, library=library, **common)["peak"]

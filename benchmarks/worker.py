@@ -27,12 +27,12 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
         return measure(SHAPES[job["index"]], device, job["seconds"])
     if kind == "step":
         from .classic import classic_convolutions
-        from .networks import minidl_step, torch_step
+        from .networks import CLASSIC, minidl_step, torch_step
         from .timing import race
 
         ours = minidl_step(job["name"], device)
         steps = {"minidl": ours, "torch": torch_step(job["name"], device)}
-        if device == "cpu":
+        if device == "cpu" and job["name"] in CLASSIC:
 
             def classic() -> None:
                 with classic_convolutions():

@@ -149,12 +149,12 @@ def _run(
         needed = _on_the_way(tensors, inputs)
     starts = [_start(t, g) for t, g in zip(tensors, gradients, strict=True)]
 
-    before = mode.recording
-    mode.recording = create_graph
+    before = mode.recording, mode.autocast
+    mode.recording, mode.autocast = create_graph, None
     try:
         captured = quietly(_propagate, tensors, starts, retain, create_graph, wanted, needed)
     finally:
-        mode.recording = before
+        mode.recording, mode.autocast = before
     return [] if inputs is None else [captured.get(_place(x)) for x in inputs]
 
 
@@ -217,11 +217,13 @@ def _propagate(
                 continue
         if node.freed:
             raise RuntimeError(freed_message(node.name))
-        handed = _backward_of(node, grads)
+        if needed is None:
+            handed = _backward_of(node, grads)
+        else:
+            handed = _backward_towards(node, grads, needed, wanted)
         for source, output, g in handed:
-            if needed is None or id(source) in needed or (id(source), output) in wanted:
-                owned = isinstance(source, Tensor) and _is_new(g, handed, grads, node)
-                hand_in(source, output, g, owned)
+            owned = isinstance(source, Tensor) and _is_new(g, handed, grads, node)
+            hand_in(source, output, g, owned)
         if not retain:
             node.free()
 
@@ -311,8 +313,9 @@ def _backward_of(node: Function, grads: list[Tensor]) -> list[tuple[Any, int, Te
         result = tuple(result) if isinstance(result, list) else (result,)
     edges = node.edges
     count = len(node.needs_input_grad)
-    extra = len(result) > count and any(g is not None for g in result[count:])
-    if extra or len(result) < len(edges):
+    if len(result) < len(edges) or (
+        len(result) > count and any(g is not None for g in result[count:])
+    ):
         raise RuntimeError(
             f"{node.name}.backward returned {len(result)} gradients for {count} inputs"
         )
@@ -337,6 +340,23 @@ def _backward_of(node: Function, grads: list[Tensor]) -> list[tuple[Any, int, Te
             )
         handed.append((source, output, g))
     return handed
+
+
+def _backward_towards(
+    node: Function, grads: list[Tensor], needed: set[int], wanted: set[tuple[int, int]]
+) -> list[tuple[Any, int, Tensor]]:
+    """`_backward_of`, where only gradients that lead to the inputs asked for are computed."""
+    every = node.needs_input_grad
+    leads = [
+        edge is not None and (id(edge[0]) in needed or (id(edge[0]), edge[1]) in wanted)
+        for edge in node.edges
+    ]
+    node.needs_input_grad = tuple(leads + [False] * (len(every) - len(leads)))
+    try:
+        handed = _backward_of(node, grads)
+    finally:
+        node.needs_input_grad = every  # the graph may be kept for another pass
+    return [(s, i, g) for s, i, g in handed if id(s) in needed or (id(s), i) in wanted]
 
 
 def _watched(node: Function, grads: list[Tensor]) -> Any:
@@ -401,19 +421,18 @@ def _on_the_way(tensors: Sequence[Tensor], inputs: Sequence[Tensor]) -> set[int]
     while stack:
         node, expanded = stack.pop()
         if expanded:
-            leads[id(node)] = any(
-                id(edge[0]) in targets or leads.get(id(edge[0]), False)
-                for edge in node.edges
-                if edge is not None
-            )
+            for edge in node.edges:
+                if edge is not None:
+                    key = id(edge[0])
+                    if key in targets or leads.get(key):
+                        leads[id(node)] = True
+                        break
         elif id(node) not in leads and node.sequence > oldest:
             if node.freed:
                 raise RuntimeError(freed_message(node.name))
             leads[id(node)] = False
             stack.append((node, True))
-            stack.extend(
-                (edge[0], False)
-                for edge in node.edges
-                if edge is not None and isinstance(edge[0], Function)
-            )
+            for edge in node.edges:
+                if edge is not None and isinstance(edge[0], Function):
+                    stack.append((edge[0], False))
     return {key for key, found in leads.items() if found}

@@ -137,6 +137,13 @@ class Function:
         node.recording = recording = mode.recording and True in needs
         node.needs_input_grad = tuple(needs)
         outputs = quietly(cls.forward, node, *arrays, **parameters)
+        if not recording and type(outputs) is kind and not (node.view or events.listeners):
+            # The quick way, by which backward passes go.
+            for array in arrays:
+                if array is outputs:
+                    break
+            else:
+                return wrap(outputs)
         single = not isinstance(outputs, tuple)
         if single:
             outputs = (outputs,)

@@ -14,6 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 class _Mode(threading.local):
     recording = True
+    autocast: dict[str, Any] | None = None  # of `ops/autocast.py`: device type -> its rule
 
 
 mode = _Mode()

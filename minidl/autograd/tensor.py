@@ -442,7 +442,9 @@ def wrap(array: Any) -> Tensor:
     """A Tensor around an array, outside any graph; the engine's own, quick constructor."""
     result = _new(Tensor)
     # NumPy's reductions give scalars of its own, not 0-d arrays.
-    result.data = np.asarray(array) if isinstance(array, np.generic) else array
+    if isinstance(array, np.generic):
+        array = np.asarray(array)
+    result.data = array
     result.requires_grad = False
     result.grad = None
     result._node = None

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..autograd import Function, Tensor
 from ..backend import of
+from .autocast import autocasts
 from .common import (
     as_float,
     as_tensor,
@@ -80,15 +81,16 @@ class Mul(Function):
     scalar: float | None  # the operand that is a number
 
     def forward(self, a: Any, b: Any) -> Any:
-        self.shapes = np.shape(a), np.shape(b)
-        if isinstance(b, (int, float)):
-            self.scalar = b
-        elif isinstance(a, (int, float)):
-            self.scalar = a
-        else:
-            need_a, need_b = self.needs_input_grad
-            self.scalar = None
-            self.save_for_backward(a if need_b else None, b if need_a else None)
+        if self.recording:
+            self.shapes = np.shape(a), np.shape(b)
+            if isinstance(b, (int, float)):
+                self.scalar = b
+            elif isinstance(a, (int, float)):
+                self.scalar = a
+            else:
+                need_a, need_b = self.needs_input_grad
+                self.scalar = None
+                self.save_for_backward(a if need_b else None, b if need_a else None)
         return a * b
 
     def backward(self, grad: Tensor) -> Any:
@@ -339,11 +341,13 @@ def square(input: Any) -> Tensor:
     return Square.apply(astype(x, np.int64) if x.data.dtype.kind == "b" else x)
 
 
+@autocasts
 def reciprocal(input: Any) -> Tensor:
     """1 / input."""
     return Reciprocal.apply(as_float(input))
 
 
+@autocasts
 def pow(input: Any, exponent: Any) -> Tensor:
     """`input` to the power of `exponent`, elementwise with broadcasting.
 

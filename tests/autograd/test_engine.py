@@ -721,3 +721,27 @@ def test_no_gradient_is_lost_when_threads_add_to_one_leaf(monkeypatch):
     monkeypatch.setattr("minidl.autograd.engine.wrap", slow_wrap)
     in_threads(lambda: losses.pop().backward(starts.pop()), 2)
     assert x.grad.item() == 5.0
+
+
+def test_a_pass_to_one_input_computes_no_gradient_of_another():
+    asked = []
+
+    class Product(Function):
+        def forward(self, a, b):
+            self.save_for_backward(a, b)
+            return a * b
+
+        def backward(self, grad):
+            asked.append(self.needs_input_grad)
+            a, b = self.saved_tensors
+            return grad * b, grad * a
+
+    a = md.tensor([2.0], requires_grad=True)
+    b = md.tensor([3.0], requires_grad=True)
+    inner = a * 4
+    y = Product.apply(inner, b)
+    assert md.grad(y, [b], retain_graph=True)[0].item() == 8
+    assert md.grad(y, [a], retain_graph=True)[0].item() == 12
+    assert md.grad(y, [inner, b], retain_graph=True)[0].item() == 3
+    y.backward()
+    assert asked == [(False, True), (True, False), (True, True), (True, True)]
