@@ -17,6 +17,7 @@ import subprocess
 import sys
 from typing import Any
 
+from . import gpu as on_gpu
 from .convolutions import SHAPES
 from .networks import NETWORKS
 
@@ -72,11 +73,30 @@ def mean(values: list[float]) -> float:
     return math.exp(sum(map(math.log, values)) / len(values)) if values else math.nan
 
 
+def measure_gpu(seconds: float) -> dict[str, Any]:
+    """The record of `--device cuda`."""
+    everything = {**machine(), "gpu": gpu()}
+    record: dict[str, Any] = {"machine": everything, "device": "cuda", "rows": []}
+    common = {"device": "cuda", "threads": os.cpu_count() or 1, "seconds": seconds}
+    for row in on_gpu.ROWS:
+        job = {**common, "row": list(row)}
+        found = {"what": row.what, "kind": row.kind, "precision": row.precision}
+        found["seconds"] = run(kind="gpu", **job)
+        if row.kind == "step":
+            found["memory"] = {
+                library: run(kind="gpu memory", library=library, **job)["peak"]
+                for library in ("minidl", "torch")
+            }
+        record["rows"].append(found)
+        show(found)
+    return record
+
+
 def measure(device: str, seconds: float) -> dict[str, Any]:
-    record: dict[str, Any] = {"machine": machine(), "device": device, "rows": []}
     if device == "cuda":
-        record["machine"]["gpu"] = gpu()
-    threads = [os.cpu_count() or 1] if device == "cuda" else [1, len(os.sched_getaffinity(0))]
+        return measure_gpu(seconds)
+    record: dict[str, Any] = {"machine": machine(), "device": device, "rows": []}
+    threads = [1, len(os.sched_getaffinity(0))]
     for count in dict.fromkeys(threads):
         common = {"device": device, "threads": count, "seconds": seconds}
         for index, shape in enumerate(SHAPES):
@@ -115,6 +135,8 @@ def show(row: dict[str, Any]) -> None:
 
 def line(row: dict[str, Any]) -> str:
     """A row of the table."""
+    if "precision" in row:
+        return on_gpu.line(row)
     times = row["seconds"]
     ratio = times["minidl"] / times["torch"]
     classic = f"{times['classic'] / times['minidl']:.1f}" if "classic" in times else ""
@@ -137,9 +159,13 @@ HEAD = (
 def report(record: dict[str, Any]) -> str:
     """The section of RESULTS.md for one device."""
     machine = ", ".join(f"{k} {v}" for k, v in record["machine"].items())
-    lines = [f"## {record['device']}", "", f"Machine: {machine}.", "", HEAD]
+    on_cuda = record["device"] == "cuda"
+    head = on_gpu.HEAD if on_cuda else HEAD
+    lines = [f"## {record['device']}", "", f"Machine: {machine}.", "", head]
     lines += [line(row) for row in record["rows"]]
     lines += ["", "Geometric means of minidl / torch:", ""]
+    if on_cuda:
+        return "\n".join(lines + means_on_gpu(record["rows"]))
     for count in dict.fromkeys(row["threads"] for row in record["rows"]):
         for kind, name in (("convolution", "convolutions"), ("step", "training steps")):
             ratios = [
@@ -151,6 +177,23 @@ def report(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def means_on_gpu(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each precision and kind of work."""
+    lines = []
+    for kind, words in (("convolution", "convolutions"), ("step", "training steps")):
+        for precision in on_gpu.PRECISIONS:
+            times = [
+                row["seconds"]
+                for row in rows
+                if (row["kind"], row["precision"]) == (kind, precision)
+            ]
+            with_it, without = (mean([t[n] / t["torch"] for t in times]) for n in on_gpu.COUNTED)
+            lines.append(
+                f"- {words}, {precision}: **{with_it:.2f}**, without cuDNN **{without:.2f}**"
+            )
+    return lines
+
+
 PREFACE = """# Measured speed
 
 Written by `python -m benchmarks` (`--device cuda` for the GPU). Convolutions: forward and the
@@ -158,6 +201,9 @@ gradients of input and weight, float32. Training steps: forward, backward, SGD w
 row is one process in which minidl and PyTorch take turns; the shortest time of each counts. One
 thread means a process pinned to one processor. Variables that hold BLAS back are removed from the
 environment. Memory is what ten training steps add to the peak of a process that does nothing else.
+
+On the GPU the times are the GPU's own, between two events around many runs in a row, and memory is
+what the libraries' pools hold after ten steps; TF32 is off or on in both libraries alike.
 """
 
 
@@ -167,7 +213,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tenth of the time, nothing written")
     parser.add_argument("--out", type=pathlib.Path, default=HERE, help="folder of the results")
     arguments = parser.parse_args()
-    print(HEAD)
+    if arguments.device == "cuda":
+        reason = on_gpu.why_not()
+        if reason is not None:
+            parser.error(reason)
+    print(on_gpu.HEAD if arguments.device == "cuda" else HEAD)
     record = measure(arguments.device, 0.2 if arguments.quick else 2.0)
     print(report(record).split("\n\n", 3)[-1])
     if arguments.quick:

@@ -15,6 +15,7 @@ NETWORKS: dict[str, tuple[int, tuple[int, int, int], dict[str, Any]]] = {
     "resnet20": (128, (3, 32, 32), {}),
     "densenet_bc_40_12": (32, (3, 32, 32), {}),
     "mobilenet_v2": (64, (3, 32, 32), {"num_classes": 10, "small_input": True}),
+    "unet": (4, (3, 128, 128), {"in_channels": 3, "padding": "same"}),
 }
 
 
@@ -26,6 +27,8 @@ def _batch(name: str) -> tuple[np.ndarray, np.ndarray]:
     size, shape, _ = NETWORKS[name]
     rng = np.random.default_rng(0)
     images = rng.standard_normal((size, *shape), dtype=np.float32)
+    if name == "unet":
+        return images, rng.integers(0, 2, (size, *shape[1:]))  # a class for each pixel
     return images, rng.integers(0, 10, size)
 
 
@@ -46,8 +49,6 @@ def minidl_step(name: str, device: str) -> Callable[[], None]:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if device == "cuda":
-            md.cuda.synchronize()
 
     return step
 
@@ -70,7 +71,5 @@ def torch_step(name: str, device: str) -> Callable[[], None]:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if device == "cuda":
-            torch.cuda.synchronize()
 
     return step

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-__all__ = ["densenet_bc_40_12", "lenet5", "mobilenet_v2", "resnet20"]
+__all__ = ["densenet_bc_40_12", "lenet5", "mobilenet_v2", "resnet18", "resnet20", "unet"]
 
 
 def lenet5() -> nn.Module:
@@ -52,6 +52,35 @@ def resnet20() -> nn.Module:
             channels = out
     stem = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
     return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+
+class BasicBlock(nn.Module):
+    def __init__(self, channels: int, out: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, out, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(out),
+            nn.ReLU(),
+            nn.Conv2d(out, out, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(out),
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1:
+            projection = nn.Conv2d(channels, out, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(out))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.body(x) + self.shortcut(x))
+
+
+def resnet18() -> nn.Module:
+    layers: list[nn.Module] = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
+    layers.append(nn.MaxPool2d(3, 2, 1))
+    channels = 64
+    for out in (64, 128, 256, 512):
+        layers += [BasicBlock(channels, out, 1 if out == 64 else 2), BasicBlock(out, out, 1)]
+        channels = out
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 1000))
 
 
 class DenseLayer(nn.Module):
@@ -121,3 +150,46 @@ def mobilenet_v2() -> nn.Module:
     return nn.Sequential(
         *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(1280, 10)
     )
+
+
+class UNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (64, 128, 256, 512, 1024)
+        self.down = nn.ModuleList()
+        self.upconv = nn.ModuleList()
+        self.up = nn.ModuleList()
+        channels = 3
+        for width in widths:
+            self.down.append(double_conv(channels, width))
+            channels = width
+        for width in widths[-2::-1]:
+            self.upconv.append(nn.ConvTranspose2d(channels, width, 2, 2))
+            self.up.append(double_conv(2 * width, width))
+            channels = width
+        self.head = nn.Conv2d(channels, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found = []
+        for i, block in enumerate(self.down):
+            x = block(x if i == 0 else F.max_pool2d(x, 2))
+            if i >= 3:
+                x = F.dropout(x, 0.5, self.training)
+            found.append(x)
+        found.pop()
+        for upconv, block in zip(self.upconv, self.up, strict=True):
+            x = block(torch.cat([found.pop(), upconv(x)], 1))
+        return self.head(x)
+
+
+def double_conv(channels: int, width: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(width, width, 3, padding=1),
+        nn.ReLU(),
+    )
+
+
+def unet() -> nn.Module:
+    return UNet()

@@ -44,31 +44,23 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
         from .overhead import measure as measure_overhead
 
         return measure_overhead(job["phase"], device, job["seconds"])
+    if kind.startswith("gpu"):
+        from . import gpu
+
+        row = gpu.Row(*job["row"])
+        if kind == "gpu memory":
+            return {"peak": gpu.peak(row, job["library"])}
+        return gpu.measure(row, job["seconds"])
     if kind == "memory":
         # What ten steps add to the process with all its libraries loaded and the model built.
         from . import networks
 
         step = getattr(networks, f"{job['library']}_step")(job["name"], device)
-        if device == "cuda":
-            return {"peak": _gpu_peak(step, job["library"])}
         before = _peak()
         for _ in range(10):
             step()
         return {"peak": _peak() - before}
     raise ValueError(f"unknown kind of work: {kind}")
-
-
-def _gpu_peak(step: Any, library: str) -> int:
-    """The memory the library's pool holds after ten steps, or torch's own count."""
-    for _ in range(10):
-        step()
-    if library == "torch":
-        import torch
-
-        return torch.cuda.max_memory_reserved()
-    import cupy
-
-    return cupy.get_default_memory_pool().total_bytes()
 
 
 def main() -> None:

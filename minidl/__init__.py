@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as _np
 
-from . import autograd, backend, io, nn, ops, optim
+from . import amp, autograd, backend, io, nn, ops, optim
 from .autograd import (
     Function,
     Tensor,
@@ -34,9 +34,11 @@ from .autograd import (
 )
 from .backend import cuda, default_device, device, use
 from .backend.cpu.threads import get_num_threads, set_num_threads
+from .backend.precision import get_float32_matmul_precision, set_float32_matmul_precision
 from .backend.random import manual_seed
 from .io import load, save
 from .nn import summary
+from .ops.autocast import autocast, get_autocast_dtype, is_autocast_enabled
 
 # Operations, a line of names for each file. Those of torch.nn.functional alone are in `nn`.
 # fmt: off
@@ -71,9 +73,9 @@ from .ops.selection import (
     argmax, argmin, argsort, masked_fill, maximum, minimum, nonzero, sort, topk, where,
 )
 from .ops.shape import (
-    broadcast_tensors, cat, chunk, clone, diagonal, flatten, flip, meshgrid, movedim, narrow,
-    permute, reshape, roll, split, squeeze, stack, swapaxes, t, tile, transpose, tril, triu,
-    unbind, unflatten, unsqueeze,
+    broadcast_tensors, cat, channel_shuffle, chunk, clone, diagonal, flatten, flip, meshgrid,
+    movedim, narrow, permute, reshape, roll, split, squeeze, stack, swapaxes, t, tile, transpose,
+    tril, triu, unbind, unflatten, unsqueeze,
 )
 from .ops.softmax import log_softmax, softmax
 # isort: on
@@ -108,30 +110,31 @@ def __getattr__(name: str) -> Any:
 
 # fmt: off
 __all__ = [
-    "Function", "Tensor", "abs", "absolute", "add", "all", "allclose", "amax", "amin", "any",
-    "arange", "argmax", "argmin", "argsort", "as_tensor", "autograd", "backend", "bernoulli",
-    "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "bmm", "bool",
-    "broadcast_tensors", "cat", "ceil", "chunk", "clamp", "clip", "clone", "cos", "cuda",
-    "cumsum", "data", "default_device", "detect_anomaly", "device", "diagonal", "div", "divide",
-    "dot", "double", "einsum", "empty", "empty_like", "enable_grad", "eq", "equal", "erf",
-    "exp", "expm1", "eye", "flatten", "flip", "float", "float16", "float32", "float64", "floor",
-    "floor_divide", "from_dlpack", "from_numpy", "full", "full_like", "gather", "ge",
+    "Function", "Tensor", "abs", "absolute", "add", "all", "allclose", "amax", "amin", "amp",
+    "any", "arange", "argmax", "argmin", "argsort", "as_tensor", "autocast", "autograd",
+    "backend", "bernoulli", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "bmm",
+    "bool", "broadcast_tensors", "cat", "ceil", "channel_shuffle", "chunk", "clamp", "clip",
+    "clone", "cos", "cuda", "cumsum", "data", "default_device", "detect_anomaly", "device",
+    "diagonal", "div", "divide", "dot", "double", "einsum", "empty", "empty_like",
+    "enable_grad", "eq", "equal", "erf", "exp", "expm1", "eye", "flatten", "flip", "float",
+    "float16", "float32", "float64", "floor", "floor_divide", "from_dlpack", "from_numpy",
+    "full", "full_like", "gather", "ge", "get_autocast_dtype", "get_float32_matmul_precision",
     "get_num_threads", "grad", "gradcheck", "gradgradcheck", "greater", "greater_equal", "gt",
     "half", "index_put", "index_select", "inference_mode", "int", "int8", "int16", "int32",
-    "int64", "io", "is_grad_enabled", "is_tensor", "isclose", "isfinite", "isinf", "isnan",
-    "le", "less", "less_equal", "linspace", "load", "log", "log1p", "log2", "log10",
-    "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp",
-    "long", "lt", "manual_seed", "masked_fill", "masked_select", "matmul", "max", "maximum",
-    "mean", "meshgrid", "metrics", "min", "minimum", "mm", "models", "movedim", "mul",
-    "multiply", "narrow", "ne", "neg", "negative", "nn", "no_grad", "nonzero", "norm",
+    "int64", "io", "is_autocast_enabled", "is_grad_enabled", "is_tensor", "isclose", "isfinite",
+    "isinf", "isnan", "le", "less", "less_equal", "linspace", "load", "log", "log1p", "log2",
+    "log10", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor",
+    "logsumexp", "long", "lt", "manual_seed", "masked_fill", "masked_select", "matmul", "max",
+    "maximum", "mean", "meshgrid", "metrics", "min", "minimum", "mm", "models", "movedim",
+    "mul", "multiply", "narrow", "ne", "neg", "negative", "nn", "no_grad", "nonzero", "norm",
     "not_equal", "ones", "ones_like", "ops", "optim", "outer", "permute", "plot", "pow", "prod",
     "profile", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like",
     "randperm", "reciprocal", "record", "relu", "remainder", "repeat_interleave", "reshape",
-    "roll", "round", "rsqrt", "save", "scatter", "scatter_add", "set_grad_enabled",
-    "set_num_threads", "short", "sigmoid", "sign", "sin", "softmax", "sort", "split", "sqrt",
-    "square", "squeeze", "stack", "std", "sub", "subtract", "sum", "summary", "swapaxes", "t",
-    "take_along_dim", "tan", "tanh", "tensor", "tile", "topk", "training", "transpose", "tril",
-    "triu", "true_divide", "trunc", "uint8", "unbind", "unflatten", "unsqueeze", "use", "var",
-    "where", "zeros", "zeros_like",
+    "roll", "round", "rsqrt", "save", "scatter", "scatter_add", "set_float32_matmul_precision",
+    "set_grad_enabled", "set_num_threads", "short", "sigmoid", "sign", "sin", "softmax", "sort",
+    "split", "sqrt", "square", "squeeze", "stack", "std", "sub", "subtract", "sum", "summary",
+    "swapaxes", "t", "take_along_dim", "tan", "tanh", "tensor", "tile", "topk", "training",
+    "transpose", "tril", "triu", "true_divide", "trunc", "uint8", "unbind", "unflatten",
+    "unsqueeze", "use", "var", "where", "zeros", "zeros_like",
 ]
 # fmt: on

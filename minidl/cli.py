@@ -4,8 +4,9 @@ minidl train lenet5                    learn handwritten digits; files go to run
 minidl train --resume runs/lenet5      go on where it was stopped
 minidl eval runs/lenet5                score its checkpoint on the test images
 minidl predict runs/lenet5 digit.png   say what is in a picture
+minidl ablate lenet5 --without augment train with and without a part of the recipe, over seeds
 minidl summary resnet20                layers, shapes, parameters, multiply-adds
-minidl models                          the networks there are
+minidl models                          the networks there are, and what they cost
 minidl doctor                          devices, BLAS, threads, versions, data
 """
 
@@ -23,6 +24,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import fields
 from importlib import metadata
+from typing import Any
 
 import numpy as np
 
@@ -32,11 +34,23 @@ from .backend.cpu.threads import get_num_threads
 from .io import remove_leftovers
 from .metrics import accuracy
 from .plot import curves, report
-from .training import evaluate, fit
+from .training import evaluate
+from .training.ablation import Trial, ablate, table, variations
+from .training.augment import AUGMENTS
 from .training.checkpoint import FILE, load_weights
+from .training.ladder import walk
 from .training.log import read_log
+from .training.machine import duration
 from .training.picture import prepare_picture
-from .training.recipes import RECIPES, Recipe, build, build_model, read_recipe, write_recipe
+from .training.recipes import (
+    DEFAULTS,
+    RECIPES,
+    Recipe,
+    build,
+    build_model,
+    read_recipe,
+    write_recipe,
+)
 from .training.sources import SOURCES, find_source
 
 __all__ = ["main"]
@@ -59,6 +73,7 @@ def train(args: argparse.Namespace) -> None:
         for name in (FILE, "log.csv", "curves.png"):
             if os.path.exists(os.path.join(run, name)):
                 os.remove(os.path.join(run, name))
+    if not resume or recipe != read_recipe(run):
         write_recipe(recipe, run)
     count = sum(p.numel() for p in parts.model.parameters())
     print(
@@ -74,16 +89,7 @@ def train(args: argparse.Namespace) -> None:
             drawn = time.monotonic()
 
     try:
-        history = fit(
-            parts.model,
-            parts.optimizer,
-            parts.criterion,
-            parts.train,
-            parts.test,
-            epochs=recipe.epochs,
-            metrics={"accuracy": accuracy},
-            scheduler=parts.scheduler,
-            scheduler_every="batch",
+        history = parts.fit(
             run=run,
             resume=resume,
             on_epoch=draw_now_and_then,
@@ -103,8 +109,6 @@ def train(args: argparse.Namespace) -> None:
 
 def _run_to_train(args: argparse.Namespace) -> tuple[str, Recipe, bool]:
     """(folder, recipe, whether to resume) that the arguments of `train` ask for."""
-    given = {f.name: getattr(args, f.name, None) for f in fields(Recipe) if f.name != "model"}
-    given = {name: value for name, value in given.items() if value is not None}
     if args.resume is None:
         if args.model is None:
             raise ValueError(f"name a network ({', '.join(RECIPES)}) or --resume RUN")
@@ -114,12 +118,18 @@ def _run_to_train(args: argparse.Namespace) -> tuple[str, Recipe, bool]:
                 f"{run} holds a run already: continue it with --resume {run}, replace it with "
                 "--force, or choose another folder with --out"
             )
-        return run, _fitted(_recipe(args.model).changed(**given)), False
+        return run, _recipe_for(args), False
     run = args.resume or args.out or os.path.join("runs", args.model or "")
     recipe = read_recipe(run)
+    given, options = _changes(args)
+    if recipe.model in models.__all__:
+        options = _as_text_where_due(recipe.model, options)
     changed = [name for name, value in given.items() if value != getattr(recipe, name)]
+    changed += [name for name in options if recipe.options.get(name) != options[name]]
     if args.model is not None and args.model not in (recipe.model, os.path.basename(run)):
         changed.insert(0, "model")
+    if changed == ["epochs"]:
+        return run, _of_another_length(recipe, given["epochs"], run), True
     if changed:
         raise ValueError(
             f"{run} is continued as it was begun ({os.path.join(run, 'recipe.json')}), which "
@@ -128,25 +138,119 @@ def _run_to_train(args: argparse.Namespace) -> tuple[str, Recipe, bool]:
     return run, recipe, True
 
 
-def _recipe(name: str) -> Recipe:
+def _of_another_length(recipe: Recipe, epochs: int, run: str) -> Recipe:
+    """The recipe of a run that is to end earlier or later than it was begun for."""
+    if recipe.schedule != "constant":
+        raise ValueError(
+            f"{run} was begun for {recipe.epochs} epochs, and its {recipe.schedule} schedule was "
+            f"laid out over just these, so it cannot end after {epochs}; begin a new run with "
+            f"--epochs {epochs} (one with --schedule constant can be lengthened)"
+        )
+    log = os.path.join(run, "log.csv")
+    done = len(read_log(log)) if os.path.exists(log) else 0
+    if epochs < done:
+        raise ValueError(f"{run} cannot end after {epochs} epochs: {done} are done already")
+    return recipe.changed(epochs=epochs)
+
+
+def _changes(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The fields of a recipe, and the options of its network, that arguments set."""
+    given = {f.name: getattr(args, f.name, None) for f in fields(Recipe) if f.name != "model"}
+    options = dict(given.pop("options") or [])
+    return {name: value for name, value in given.items() if value is not None}, options
+
+
+def _recipe_for(args: argparse.Namespace) -> Recipe:
+    """The recipe of the network that is named, with what the arguments change."""
+    given, options = _changes(args)
+    recipe = _recipe(args.model, args.data).changed(**given)
+    return _fitted(recipe.with_options(**_as_text_where_due(recipe.model, options)))
+
+
+def _as_text_where_due(model: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a network, numbers as text where the network takes a word: variant=1998."""
+    takes = inspect.signature(getattr(models, model)).parameters
+    words = {n for n in options if n in takes and isinstance(takes[n].default, str)}
+    return {n: str(value) if n in words else value for n, value in options.items()}
+
+
+def _recipe(name: str, data: str | None = None) -> Recipe:
     """What is done by default with a recipe or network of that name."""
     if name in RECIPES:
         return RECIPES[name]
     if name not in models.INPUT_SHAPES:
         known = ", ".join(dict.fromkeys([*RECIPES, *models.__all__]))
         raise ValueError(f"unknown network {name!r}; known are {known}")
-    fitting = [data for data in SOURCES if SOURCES[data].shape == models.INPUT_SHAPES[name]]
-    return Recipe(name, fitting[0])
+    shape = models.INPUT_SHAPES[name]
+    fitting = [data] if data else [d for d in SOURCES if SOURCES[d].shape == shape]
+    if not fitting:
+        raise ValueError(
+            f"{name} is made for pictures of {shape}, of which minidl has no data set; choose one "
+            f"with --data ({', '.join(SOURCES)})"
+        )
+    return Recipe(name, fitting[0], **DEFAULTS[fitting[0]])
 
 
 def _fitted(recipe: Recipe) -> Recipe:
-    """The recipe, its network told how many channels the images of its data have."""
-    channels = find_source(recipe.data).shape[0]
-    builder = getattr(models, recipe.model)
-    usual = inspect.signature(builder).parameters.get("in_channels")
-    if usual is None or usual.default == channels:
-        return recipe
-    return recipe.changed(options={**recipe.options, "in_channels": channels})
+    """The recipe, its network told the channels and the classes of its data."""
+    source = find_source(recipe.data)
+    takes = inspect.signature(getattr(models, recipe.model)).parameters
+    found = {"in_channels": source.shape[0], "num_classes": len(source.classes)}
+    needed = {n: v for n, v in found.items() if n in takes and takes[n].default != v}
+    return recipe.changed(options={**needed, **recipe.options})
+
+
+# -- compare -------------------------------------------------------------------------------------
+
+
+def ablate_recipe(args: argparse.Namespace) -> None:
+    """Train a network with and without parts of its recipe, over several seeds."""
+    recipe = _recipe_for(args)
+    if args.ladder:
+        if args.without or args.added:
+            raise ValueError("--ladder has its own parts: it excludes --without and --with")
+        trials, left_out = walk(recipe if args.schedule else recipe.changed(schedule="step"))
+        if left_out:
+            print(f"{recipe.model} has no options for: {', '.join(left_out)}")
+    else:
+        trials = variations(
+            recipe,
+            args.without or (),
+            _as_text_where_due(recipe.model, dict(args.added or ())),
+            args.every,
+        )
+    device = _device(args.device)
+    folder = args.out or os.path.join("runs", f"ablate-{args.model}")
+    print(
+        f"{recipe.model} on {recipe.data}: {len(trials)} variations x {args.seeds} seeds of "
+        f"{recipe.epochs} epochs on {device}; runs are in {folder}"
+    )
+
+    def say(trial: Trial, seed: int, trials: list[Trial]) -> None:
+        row, seconds = trial.runs[seed][-1], sum(row["seconds"] for row in trial.runs[seed])
+        print(
+            f"{trial.name}, seed {seed}: {row['test_accuracy']:.2%} ({duration(seconds)})",
+            flush=True,
+        )
+
+    try:
+        done = ablate(
+            trials,
+            args.seeds,
+            folder,
+            on_run=say,
+            root=args.root,
+            device=device,
+            workers=args.workers,
+            download=args.download,
+            progress=args.verbose,
+        )
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from there")
+        raise SystemExit(130) from None
+    print(f"\ntest accuracy after the last epoch, {recipe.data}")
+    print(table(done))
+    print(f"in {folder}: results.csv, results.json")
 
 
 # -- use -----------------------------------------------------------------------------------------
@@ -210,17 +314,23 @@ def predict(args: argparse.Namespace) -> None:
 
 def summary(args: argparse.Namespace) -> None:
     """Print a network's layers, shapes, parameters and multiply-adds."""
-    recipe = _recipe(args.model)
+    recipe = RECIPES.get(args.model) or Recipe(args.model, "")
+    with nn.init.skip_init():  # its weights are not looked at
+        model = build_model(recipe)
     shape = args.input or models.INPUT_SHAPES[recipe.model]
-    print(nn.summary(build_model(recipe), (1, *shape)))
+    print(nn.summary(model, (1, *shape)))
 
 
 def list_models(args: argparse.Namespace) -> None:
-    """List the networks, with their parameters and where they come from."""
+    """List the networks: parameters, multiply-adds of one picture, and where they come from."""
+    width = max(map(len, models.__all__))
+    print(f"{'':<{width}}{'parameters':>12}{'multiply-adds':>16}  source")
     for name in models.__all__:
-        count = sum(p.numel() for p in getattr(models, name)().parameters())
+        with nn.init.skip_init():
+            model = getattr(models, name)()
+        parameters = sum(p.numel() for p in model.parameters())
         words = (getattr(models, name).__doc__ or "").strip().splitlines()[0]
-        print(f"{name:<12}{count:>12,}  {words}")
+        print(f"{name:<{width}}{parameters:>12,}{models.MULTIPLY_ADDS[name]:>16,}  {words}")
 
 
 def doctor(args: argparse.Namespace) -> None:
@@ -312,6 +422,20 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"write it as NAME=VALUE, not {text!r}")
+    try:
+        return name.replace("-", "_"), json.loads(value)
+    except json.JSONDecodeError:
+        return name.replace("-", "_"), value
+
+
+def _part(text: str) -> str:
+    return text if text in AUGMENTS else text.replace("-", "_")
+
+
 def _parser() -> argparse.ArgumentParser:
     from . import __version__
 
@@ -335,6 +459,56 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--download", action="store_true", help="fetch missing files to there")
         add_device(sub)
 
+    def add_recipe(sub: argparse.ArgumentParser) -> None:
+        group = sub.add_argument_group(
+            "recipe", "in place of what the network is trained with by default"
+        )
+        flag = argparse.BooleanOptionalAction
+        add = group.add_argument
+        add("--data", choices=sorted(SOURCES), help="the data set")
+        add("--images", type=_count, help="how many training images are used (default: all)")
+        add("--epochs", type=_count, help="how often every image is seen")
+        add("--batch-size", type=_count, help="images a step")
+        add("--optimizer", choices=["sgd", "adam", "adamw"], help="the rule of a step")
+        add("--lr", type=float, help="the learning rate")
+        add("--scale-lr", action=flag, help="times batch size / 256")
+        add("--momentum", type=float, help="of sgd")
+        add("--nesterov", action=flag, help="Nesterov's momentum")
+        add("--weight-decay", type=float, help="how fast weights shrink")
+        add("--decay", choices=["all", "weights"], help="weights: not biases and normalisation")
+        add("--schedule", choices=["cosine", "step", "constant"], help="how the rate falls")
+        add("--warmup", type=int, metavar="BATCHES", help="batches with a lower rate at first")
+        add("--warmup-epochs", type=int, metavar="EPOCHS", help="and so many epochs of them")
+        add(
+            "--warmup-kind",
+            choices=["gradual", "constant"],
+            help="the rate rises in them, or is a tenth",
+        )
+        add("--clip-norm", type=float, help="the largest norm of the gradient")
+        add(
+            "--augment",
+            metavar="CHANGES",
+            help="random changes of training images, as crop-flip+randaugment:2,9+cutout; known "
+            f"are none, {', '.join(AUGMENTS)}",
+        )
+        add("--mixup", type=float, metavar="ALPHA", help="means of two training images")
+        add("--cutmix", type=float, metavar="ALPHA", help="a piece of one image in another")
+        add("--label-smoothing", type=float, help="share of the target for all classes alike")
+        add("--auxiliary", type=float, metavar="WEIGHT", help="of auxiliary classifiers' losses")
+        add("--ema", type=float, metavar="DECAY", help="evaluate averaged weights, as 0.999")
+        add(
+            "--option",
+            dest="options",
+            type=_setting,
+            action="append",
+            metavar="NAME=VALUE",
+            help="of the network, as stochastic_depth_prob=0.2; may be repeated",
+        )
+        add("--seed", type=int, help="of everything random")
+        sub.add_argument(
+            "--workers", type=int, default=1, help="threads that prepare batches (default: 1)"
+        )
+
     sub = verb("train", train)
     sub.add_argument("model", nargs="?", help=f"a network: {', '.join(RECIPES)}, ...")
     sub.add_argument(
@@ -346,17 +520,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--out", metavar="RUN", help="folder for the run (default: runs/MODEL)")
     sub.add_argument("--force", action="store_true", help="replace a run that is there")
-    sub.add_argument("--data", choices=sorted(SOURCES))
-    sub.add_argument("--epochs", type=_count)
-    sub.add_argument("--batch-size", type=_count)
-    sub.add_argument("--optimizer", choices=["sgd", "adam", "adamw"])
-    sub.add_argument("--lr", type=float)
-    sub.add_argument("--weight-decay", type=float)
-    sub.add_argument("--schedule", choices=["cosine", "step", "constant"])
-    sub.add_argument("--augment", choices=["none", "affine", "crop-flip"])
-    sub.add_argument("--label-smoothing", type=float)
-    sub.add_argument("--seed", type=int)
-    sub.add_argument("--workers", type=int, default=1, help="threads that prepare batches")
+    add_recipe(sub)
     sub.add_argument(
         "--watch", action="store_true", help="look for NaN in every step, on a GPU too"
     )
@@ -374,6 +538,36 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("images", nargs="+", metavar="IMAGE", help="picture files")
     sub.add_argument("--top", type=_count, default=3, help="how many answers to print (default: 3)")
     add_device(sub)
+
+    sub = verb("ablate", ablate_recipe)
+    sub.add_argument("model", help=f"a network: {', '.join(RECIPES)}, ...")
+    sub.add_argument(
+        "--without",
+        nargs="+",
+        type=_part,
+        metavar="PART",
+        help="parts of the recipe to leave out: one after the other, then all; an option below, a "
+        "change of --augment, or an option of the network",
+    )
+    sub.add_argument(
+        "--with",
+        dest="added",
+        nargs="+",
+        type=_setting,
+        metavar="PART=VALUE",
+        help="parts to add to the recipe, and to leave out likewise",
+    )
+    sub.add_argument("--every", action="store_true", help="every combination of the parts")
+    sub.add_argument(
+        "--ladder",
+        action="store_true",
+        help="instead: the steps from the ResNet of 2015 to that of 2021, each added to the last",
+    )
+    sub.add_argument("--seeds", type=_count, default=3, help="runs of each (default: 3)")
+    sub.add_argument("--out", metavar="FOLDER", help="for the runs (default: runs/ablate-MODEL)")
+    sub.add_argument("--verbose", action="store_true", help="show the epochs of each run")
+    add_recipe(sub)
+    add_data(sub)
 
     sub = verb("summary", summary)
     sub.add_argument("model", metavar="MODEL", help="a network; see `minidl models`")

@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from .ops.cases.roi import align, pooled, position_sensitive
+from .torchvision_oracle import torchvision
+
 
 @dataclass
 class Call:
@@ -64,6 +67,124 @@ PLACES = ints([[[0, 3, 4], [12, 14, 23]], [[7, 9, 5], [18, 20, 17]]])
 
 def plain(f: Any, *tensors: Any) -> Any:
     return f(*tensors)
+
+
+CLASS_MAP = ints([0, 3, -100], [2, 2, 0])
+
+
+def _map_of(torch: Any, x: Any, t: Any) -> tuple[Any, Any]:
+    """Which positions count (N, 1, L), and 1 where a class is the truth (N, C, L)."""
+    torch.nn.functional.cross_entropy(x, t)  # refuses what is no map of classes
+    if x.ndim < 2 or t.is_floating_point():
+        raise ValueError(f"{x.shape}")
+    counts = (t != -100).unsqueeze(1)
+    own = torch.arange(x.shape[1]).reshape(1, -1, *[1] * (t.ndim - 1))
+    return counts, (t.unsqueeze(1) == own).to(x.dtype)
+
+
+def _dice(torch: Any, x: Any, t: Any) -> Any:
+    counts, g = _map_of(torch, x, t)
+    p, places = x.softmax(1) * counts, tuple(range(2, x.ndim))
+    if not places:
+        p, g, places = p[..., None], g[..., None], (2,)
+    both, sizes = (p * g).sum(places), (p * p + g).sum(places)
+    return (1 - (2 * both + 1) / (sizes + 1)).mean()
+
+
+def _generalized_dice(torch: Any, x: Any, t: Any) -> Any:
+    counts, g = _map_of(torch, x, t)
+    length = t[0].numel() if len(t) else 1
+    p = (x.softmax(1) * counts).reshape(*x.shape[:2], length)
+    g = g.reshape(p.shape)
+    weight = 1 / g.sum(2) ** 2
+    largest = torch.where(weight.isinf(), 0.0, weight).max(1, keepdim=True).values
+    weight = torch.where(weight.isinf(), largest, weight)
+    both, sizes = (weight * (p * g).sum(2)).sum(1), (weight * (p + g).sum(2)).sum(1)
+    return (1 - 2 * both / sizes).mean()
+
+
+def _sigmoid_cross_entropy(torch: Any, x: Any, t: Any) -> Any:
+    counts, g = _map_of(torch, x, t)
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(x, g, reduction="none")
+    return (loss * counts).sum() / (counts.sum() * x.shape[1])
+
+
+def _flags(torch: Any, x: Any, t: Any) -> Any:
+    """`sigmoid_cross_entropy` with targets of the shape of the scores."""
+    if t.is_floating_point():
+        raise TypeError(f"{t.dtype}")
+    if x.ndim < 2 or x.shape != t.shape or not ((t == -100) | (t == 0) | (t == 1)).all():
+        return _sigmoid_cross_entropy(torch, x, t)
+    counts = t != -100
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(
+        x, torch.clip(t, 0).to(x.dtype), reduction="none"
+    )
+    return (loss * counts).sum() / counts.sum()
+
+
+# Regions of two images, (image, x1, y1, x2, y2), on maps with a pixel for eight of the picture.
+REGIONS = np.array([[0, 9, 7, 33, 29], [1, -21, -13, 19, 21], [1, 23, 19, 77, 65.0]])
+
+
+def _regions(oracle: Callable[..., Any], torch: Any, x: Any, boxes: Any) -> Any:
+    """A loop over pixels in place of torchvision's compiled operation."""
+    if x.ndim != 4 or 0 in x.shape[2:] or boxes.ndim != 2 or boxes.shape[1] != 5:
+        raise ValueError(f"{x.shape}, {boxes.shape}")
+    if oracle is position_sensitive and x.shape[1] % 4:
+        raise ValueError(f"{x.shape}")
+    if len(boxes) and not (boxes[:, 0].min() >= 0 and boxes[:, 0].max() < len(x)):
+        raise IndexError(f"{boxes[:, 0]}")
+    made = oracle(x.double().numpy(), boxes.double().numpy(), (2, 2))
+    return torch.tensor(made, dtype=x.dtype if x.is_floating_point() else torch.float32)
+
+
+def _pyramid(torch: Any, x: Any, y: Any, *boxes: Any) -> Any:
+    """`MultiScaleRoIAlign` of pictures of 32 x 32, box after box."""
+    if not x.ndim == y.ndim == 4 or 0 in (*x.shape[2:], *y.shape[2:]) or x.shape[:2] != y.shape[:2]:
+        raise ValueError(f"{x.shape}, {y.shape}")
+    levels = [-round(float(np.log2(m.shape[2] / 32))) for m in (x, y)]
+    if levels[1] != levels[0] + 1 or len(x) != len(boxes):
+        raise ValueError(f"{x.shape}, {y.shape}")
+    made = [np.zeros((0, x.shape[1], 2, 2))]
+    for n, part in enumerate(boxes):
+        if part.ndim != 2 or part.shape[1] != 4:
+            raise ValueError(f"{part.shape}")
+        for box in part.double().numpy():
+            side = np.sqrt((box[2] - box[0]) * (box[3] - box[1]))
+            k = levels[0] if side < 224 / 2 ** (4 - levels[1]) else levels[1]
+            m = (x if k == levels[0] else y).double().numpy()
+            made.append(align(m, [(n, *box)], (2, 2), 0.5**k, 2))
+    kinds = [m.dtype for m in (x, y) if m.is_floating_point()] or [torch.float32]
+    return torch.tensor(np.concatenate(made)).to(max(kinds, key=lambda kind: kind.itemsize))
+
+
+def _box_loss(name: str) -> Callable[..., Any]:
+    return lambda torch, *boxes: getattr(torchvision().ops, name)(*boxes)
+
+
+def _box_iou_loss(torch: Any, a: Any, b: Any) -> Any:
+    """1 - IoU, with torchvision's dtypes."""
+    if a.shape != b.shape:
+        raise ValueError(f"{a.shape}, {b.shape}")
+    a, b = [x if x.is_floating_point() else x.float() for x in (a, b)]
+    a, b = a.unbind(-1), b.unbind(-1)
+    if len(a) != 4:
+        raise ValueError(f"{len(a)} columns")
+    sides = [torch.min(a[k + 2], b[k + 2]) - torch.max(a[k], b[k]) for k in (0, 1)]
+    both = sides[0].clamp(min=0) * sides[1].clamp(min=0)
+    areas = [(x[2] - x[0]) * (x[3] - x[1]) for x in (a, b)]
+    return 1 - both / (areas[0] + areas[1] - both + 1e-7)
+
+
+# Boxes that overlap, that touch nothing, and one within the other.
+BOXES = np.array([[0.5, 1, 4, 3.5], [6, 6, 7, 9], [0, 0, 8, 8]])
+OTHERS = np.array([[2, 0, 5, 2.5], [1, 2, 3, 3], [3, 2, 6, 4.5]])
+
+MAP_LOSSES = {
+    "dice_loss": _dice,
+    "generalized_dice_loss": _generalized_dice,
+    "sigmoid_cross_entropy": _sigmoid_cross_entropy,
+}
 
 
 def _call(name: str, *inputs: Any, run: Any = plain, **options: Any) -> Call:
@@ -143,6 +264,7 @@ FUNCTIONS = _numbered(
         _call("broadcast_tensors", (2, 3, 1), (3, 4)),
         _call("cat", (2, 3), (4, 3), run=lambda f, *xs: f(xs)),
         _call("cat", (2, 3), (2, 5), run=lambda f, *xs: f(xs, dim=1)),
+        _call("channel_shuffle", (2, 6, 3), run=lambda f, x: f(x, 2)),
         _call("chunk", (5, 3), run=lambda f, x: f(x, 2)),
         _call("diagonal", (2, 3, 4), run=lambda f, x: f(x, 1, 1, 2)),
         _call("flip", (3, 4), run=lambda f, x: f(x, (1,))),
@@ -249,6 +371,21 @@ FUNCTIONS = _numbered(
             run=lambda f, x: f(x, 2),
             torch=lambda torch, x: _images(torch, x, lambda x: _nails(torch, x)),
         ),
+        # regions
+        *[
+            _call(
+                name,
+                (2, 4, 5, 6),
+                REGIONS,
+                run=lambda f, x, boxes: f(x, boxes, 2, 0.125),
+                torch=lambda torch, x, boxes, oracle=oracle: _regions(oracle, torch, x, boxes),
+            )
+            for name, oracle in [
+                ("roi_align", align),
+                ("roi_pool", pooled),
+                ("ps_roi_pool", position_sensitive),
+            ]
+        ],
         # resizing
         _call("interpolate", (2, 3, 4, 5), run=lambda f, x: f(x, scale_factor=2)),
         _call("interpolate", (2, 3, 4, 5), run=lambda f, x: f(x, (3, 7), mode="bilinear")),
@@ -259,6 +396,7 @@ FUNCTIONS = _numbered(
         _call("softmax", (3, 4), run=lambda f, x: f(x, dim=1)),
         _call("log_softmax", (3, 4), run=lambda f, x: f(x, dim=1)),
         _call("softmin", (3, 4), run=lambda f, x: f(x, dim=1)),
+        _call("scaled_dot_product_attention", (2, 3, 5), (2, 4, 5), (2, 4, 6)),
         # dropout, of everything: then the result is no matter of chance
         *[
             _call(name, shape, run=lambda f, x: f(x, 1.0, training=True))
@@ -348,6 +486,21 @@ FUNCTIONS = _numbered(
             (np.arange(12.0).reshape(3, 4) % 2),
             torch=lambda torch, x, t: _focal(torch, x, t),
         ),
+        *[
+            _call(name, (2, 4, 3), CLASS_MAP, torch=lambda torch, x, t, f=f: f(torch, x, t))
+            for name, f in MAP_LOSSES.items()
+        ],
+        _call("box_iou_loss", BOXES, OTHERS, torch=_box_iou_loss),
+        *[
+            _call(name, BOXES, OTHERS, torch=_box_loss(name))
+            for name in ("generalized_box_iou_loss", "distance_box_iou_loss")
+        ],
+        _call(
+            "sigmoid_cross_entropy",
+            (2, 3),
+            ints([0, 1, -100], [1, 1, 0]),
+            torch=lambda torch, x, t: _flags(torch, x, t),
+        ),
     ]
 )
 
@@ -365,6 +518,13 @@ def _nails(torch: Any, x: Any) -> Any:
     out = torch.zeros(*x.shape[:2], 2 * x.shape[2], 2 * x.shape[3], dtype=x.dtype)
     out[:, :, ::2, ::2] = x
     return out
+
+
+def _frozen(torch: Any, x: Any) -> Any:
+    """torchvision's FrozenBatchNorm2d(3), but neither without channels nor with one for three."""
+    if x.ndim != 4 or x.shape[1] != 3:
+        raise ValueError(f"shape {x.shape}")
+    return torch.nn.BatchNorm2d(3).to(x.dtype).eval()(x)
 
 
 def _focal(torch: Any, x: Any, t: Any) -> Any:
@@ -395,6 +555,14 @@ LAYERS = _numbered(
         _layer("Softmax2d", (2, 3, 4, 5)),
         _layer("PReLU", (2, 3, 4), make=_with(3)),
         _layer("Linear", (3, 4), make=_with(4, 5)),
+        _layer(
+            "MultiheadAttention",
+            (5, 2, 6),
+            (3, 2, 6),
+            (3, 2, 6),
+            make=_with(6, 2),
+            run=lambda f, *x: f(*x)[0],
+        ),
         _layer("Conv1d", (2, 4, 7), make=_with(4, 6, 3)),
         _layer("Conv2d", (2, 4, 5, 7), make=_with(4, 6, (3, 2), padding=1)),
         _layer(
@@ -414,9 +582,34 @@ LAYERS = _numbered(
         _layer("AdaptiveMaxPool2d", (2, 3, 6, 8), make=_with((2, 3))),
         _layer("MaxUnpool1d", (2, 3), ints([0, 3, 5], [1, 2, 4]), make=_with(2)),
         _layer("MaxUnpool2d", (1, 2, 2, 3), PLACES, make=_with(2)),
+        *[
+            _layer(
+                name,
+                (2, 4, 5, 6),
+                REGIONS,
+                make=_with(2, 0.125, *more),
+                torch=lambda torch, x, boxes, oracle=oracle: _regions(oracle, torch, x, boxes),
+            )
+            for name, oracle, more in [
+                ("RoIAlign", align, (-1,)),
+                ("RoIPool", pooled, ()),
+                ("PSRoIPool", position_sensitive, ()),
+            ]
+        ],
+        _layer(
+            "MultiScaleRoIAlign",
+            (2, 3, 4, 8),
+            (2, 3, 2, 4),
+            np.array([[2, 3, 20, 17], [0, 0, 130, 100.0], [60, 40, 180, 200]]),
+            np.array([[1, 1, 150, 120.0]]),
+            make=_with(["0", "1"], 2, 2),
+            run=lambda f, x, y, *boxes: f({"0": x, "1": y}, boxes, [(32, 32)] * 2),
+            torch=_pyramid,
+        ),
         _layer("Upsample", (2, 3, 4, 5), make=_with(scale_factor=2, mode="bilinear")),
         _layer("UpsamplingNearest2d", (2, 3, 4, 5), make=_with(scale_factor=2)),
         _layer("UpsamplingBilinear2d", (2, 3, 4, 5), make=_with(size=(7, 3))),
+        _layer("ChannelShuffle", (2, 6, 3, 4), make=_with(3)),
         _layer("PixelShuffle", (2, 8, 3, 4), make=_with(2)),
         _layer("Dropout", (3, 4), make=_with(1.0)),
         _layer("Dropout1d", (2, 3, 4), make=_with(1.0)),
@@ -426,6 +619,12 @@ LAYERS = _numbered(
         _layer("BatchNorm1d", (4, 3, 5), make=_with(3)),
         _layer("BatchNorm2d", (4, 3, 2, 5), make=_with(3)),
         _layer("BatchNorm2d", (4, 3, 2, 5), make=_with(3, affine=False, momentum=None)),
+        _layer(
+            "FrozenBatchNorm2d",
+            (4, 3, 2, 5),
+            make=_with(3),
+            torch=lambda torch, x: _frozen(torch, x),
+        ),
         _layer("InstanceNorm1d", (2, 3, 5), make=_with(3, affine=True)),
         _layer("InstanceNorm2d", (2, 3, 4, 5), make=_with(3, track_running_stats=True)),
         _layer("LayerNorm", (2, 3, 4), make=_with((3, 4))),
@@ -463,6 +662,14 @@ LAYERS = _numbered(
             make=_with(reduction="none"),
             torch=lambda torch, x, t: _focal(torch, x, t),
         ),
+        *[
+            _layer(name, (2, 4, 3), CLASS_MAP, torch=lambda torch, x, t, f=f: f(torch, x, t))
+            for name, f in zip(
+                ("DiceLoss", "GeneralizedDiceLoss", "SigmoidCrossEntropyLoss"),
+                MAP_LOSSES.values(),
+                strict=True,
+            )
+        ],
     ]
 )
 

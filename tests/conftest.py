@@ -37,6 +37,15 @@ class StrictBackend(Backend):
 backend.register("strict", lambda: (StrictBackend(), strict_cupy.ndarray))
 
 
+# To see that tests marked `gpu` would run: the device "cuda" is the stand-in, with the kernels of
+# the GPU compiled for the CPU.
+PRETENDING = "MINIDL_PRETEND_GPU" in os.environ
+if PRETENDING:
+    from . import pretended_gpu
+
+    pretended_gpu.install()
+
+
 def pytest_collection_modifyitems(items):
     gpu = backend.cuda.probe() if any(item.get_closest_marker("gpu") for item in items) else None
     for item in items:

@@ -109,6 +109,13 @@ IMPOSSIBLE = {
     },
     **dict.fromkeys(("prod", "cumsum", "sort", "argsort", "softmax", "log_softmax"), DIMS),
     "softmin": DIMS,
+    "scaled_dot_product_attention": [
+        args(x(3, 2), x(4, 3), x(4, 5)),
+        args(x(3, 2), x(4, 2), x(5, 5)),
+        args(x(3, 2), x(4, 2), x(4, 5), x(3, 5)),
+        args(x(3, 2), x(4, 2), x(4, 5), x(3, 4), is_causal=True),
+        args(x(3, 2), x(4, 2), x(4, 5), dropout_p=1.5),
+    ],
     "norm": [args(x(2, 3), 2, 2), args(x(2, 3), "some")],
     "normalize": [args(x(2, 3), dim=2)],
     "topk": [args(x(2, 3), 4), args(x(2, 3), -1), args(x(2, 3), 1, 2)],
@@ -138,6 +145,7 @@ IMPOSSIBLE = {
     "broadcast_tensors": BINARY_SHAPES,
     "cat": [args([]), args([x(2, 3), x(2, 4)]), args([x(2, 3), x(3)]), args([x(2, 3)], 2)],
     "stack": [args([]), args([x(2, 3), x(3, 2)]), args([x(2, 3)], 3)],
+    "channel_shuffle": [args(x(2, 6, 3), 4), args(x(2, 6, 3), 0), args(x(2, 6), 2)],
     "chunk": [args(x(4), 0), args(x(4), -1), args(x(4), 2, 1)],
     "split": [
         args(x(4), -1),
@@ -299,7 +307,37 @@ IMPOSSIBLE = {
         args(x(2), x(2), -np.ones(2, np.float32)),
         args(x(2), x(2), np.ones(2, np.float32), reduction="average"),
     ],
+    **{
+        f"{kind}box_iou_loss": [args(x(2, 4), x(2, 4), reduction="average"), args(x(2, 5), x(2, 5))]
+        for kind in ("", "generalized_", "distance_")
+    },
+    **{
+        name: [
+            args(x(1, 4, 5, 5), 0 * x(2, 5), 0),
+            args(x(1, 4, 5, 5), 0 * x(2, 5), 1.5),
+            args(x(1, 4, 5, 5), 0 * x(2, 5), (2, 2, 2)),
+            args(x(1, 4, 5, 5), 3.0, 2),
+            args(x(1, 4, 5, 5), [0 * x(2, 4)] * 2, 2),
+        ]
+        for name in ("roi_align", "roi_pool", "ps_roi_pool")
+    },
     "sigmoid_focal_loss": [args(x(2), x(2), reduction="average"), args(x(2), x(2), alpha=2.0)],
+    "dice_loss": [
+        args(x(2, 3), CLASSES, reduction="average"),
+        args(x(2, 3), np.array([0, 3])),
+        args(x(2, 3), CLASSES, x(2)),
+        args(x(2, 3), CLASSES, smooth=-1.0),
+    ],
+    "generalized_dice_loss": [
+        args(x(2, 3), CLASSES, reduction="average"),
+        args(x(2, 3), np.array([0, 3])),
+    ],
+    "sigmoid_cross_entropy": [
+        args(x(2, 3), CLASSES, reduction="average"),
+        args(x(2, 3), np.array([0, 3])),
+        args(x(2, 3), np.full((2, 3), 2)),
+        args(x(2, 3), CLASSES, x(2)),
+    ],
 }
 
 # Constructors of layers with arguments that make no sense, and a shape to try the layer on.
@@ -313,5 +351,6 @@ IMPOSSIBLE_LAYERS = {
     "Dropout2d": [args(1.5)],
     "StochasticDepth": [args(1.5, "row"), args(0.5, "rows")],
     "GroupNorm": [args(4, 6)],
+    "MultiheadAttention": [args(6, 4), args(6, 0), args(0, 1), args(6, 2, dropout=1.5)],
     "Hardtanh": [args(1.0, -1.0)],
 }

@@ -30,6 +30,7 @@ check their arguments on a machine without a GPU too: test_strict_cupy.py keeps 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import inspect
 import linecache
 import os
@@ -324,6 +325,19 @@ def _unsupported(value: Any) -> TypeError:
     return TypeError(f"Unsupported type {type(value)}")
 
 
+class MemoryPointer(NamedTuple):
+    """The address of an array, here on the host."""
+
+    ptr: int
+    device_id: int = 0
+
+    def copy_from_host_async(self, mem, size, stream=None):
+        """A copy that `stream` (of strict_streams.py) makes when it must; NaN until then."""
+        ctypes.memset(self.ptr, 0xFF, size)
+        address = mem.value if isinstance(mem, ctypes.c_void_p) else mem
+        stream.run(lambda: ctypes.memmove(self.ptr, address, size), "copy")
+
+
 # --- The array -----------------------------------------------------------------------------------
 
 
@@ -377,7 +391,7 @@ class ndarray:
     @property
     def data(self):
         """What holds the memory: `.ptr` is its address, here on the host."""
-        return types.SimpleNamespace(ptr=self._a.ctypes.data, device_id=0)
+        return MemoryPointer(self._a.ctypes.data)
 
     # To the host: each of these waits
 
@@ -1363,8 +1377,14 @@ def __getattr__(name: str):
     return _lookup(name)
 
 
+class PinnedMemoryPointer(bytearray):
+    """Host memory that a GPU could copy from; CuPy's has the buffer protocol, too."""
+
+
 cuda = types.SimpleNamespace(
     Device=Device,
+    PinnedMemoryPointer=PinnedMemoryPointer,
+    alloc_pinned_memory=PinnedMemoryPointer,
     get_current_stream=lambda: types.SimpleNamespace(
         synchronize=lambda: _log("wait", "Stream.synchronize()")
     ),

@@ -30,10 +30,11 @@ F = md.nn.functional
 
 def public_functions() -> set[str]:
     """The operations among the names of `minidl`, and those of `minidl.nn.functional`."""
+    rooms = {name: getattr(getattr(md, name), "__module__", "") for name in md.__all__}
     operations = {
         name
-        for name in md.__all__
-        if getattr(getattr(md, name), "__module__", "").startswith("minidl.ops")
+        for name, room in rooms.items()
+        if room.startswith("minidl.ops") and room != "minidl.ops.autocast"
     }
     return operations | set(F.__all__)
 
@@ -192,6 +193,8 @@ SPEAKS_AS = {
     "BCELoss": "binary_cross_entropy",
     "BCEWithLogitsLoss": "binary_cross_entropy_with_logits",
     "Conv2d": "pad",  # with a padding_mode
+    "FrozenBatchNorm2d": "batch_norm",
+    "MultiScaleRoIAlign": "roi_align",
     "Upsample": "interpolate",
     "UpsamplingNearest2d": "interpolate",
     "UpsamplingBilinear2d": "interpolate",
@@ -243,6 +246,10 @@ STRICTER = [
     ),
     (r"^[dD]ropout[23]d \| rank: .*0 dimensions", "a channel dropout needs channels"),
     (
+        r"^scaled_dot_product_attention \| size: dimension [01] of tensor 2 of length 0",
+        "a key without a value; torch returns zeros before it looks",
+    ),
+    (
         r"^(batch_norm|instance_norm|BatchNorm).* \| size: dimension 1 .*length 0",
         "no channels, but running statistics for three",
     ),
@@ -250,15 +257,21 @@ STRICTER = [
     (r"^nll_loss \(2\) \| rank: tensor 2 with a dimension more", "class weights are (C,)"),
     (r"^instance_norm.* \| dtype: tensor 1 of (integers|bools)", "statistics are real numbers"),
     (r"^(gaussian_nll_loss|GaussianNLLLoss) \| nan: one in tensor 2", "NaN is no variance"),
+    (r"_box_iou_loss \| (rank|size)", "boxes go in pairs; torchvision broadcasts the second ones"),
 ]
 LENIENT = [
     (r"^index_put \| rank: tensor 2 with a dimension more", "values broadcast as in NumPy"),
     (r"^(instance_norm|InstanceNorm).* \| size: dimension 0 .*length 0", "no samples, no result"),
+    (r"(?i)roi_?(align|pool).* \| nan: one in tensor [123]", "a box with a NaN; the loops stop"),
 ]
 DIFFERENT = [
     (r"^(multi_margin_loss|MultiMarginLoss) \| nan", "torch loses a NaN in a comparison"),
     (r"^(multi_margin_loss|MultiMarginLoss) \| empty", "torch returns memory it has not written"),
     (r"(?i)^avg_?pool.* \| dtype: .*integers", "torch rounds a mean of integers, minidl does not"),
+    (
+        r"^(ps_roi_pool|PSRoIPool|MultiScaleRoIAlign) \| nan: one in tensor [01]",
+        "means are products with matrices, in which a NaN meets zeros",
+    ),
     (r"^topk \| dtype", "which of equal elements comes first is not defined"),
 ]
 

@@ -1,5 +1,6 @@
 """The `minidl` command, as a user types it."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -16,10 +17,10 @@ import pytest
 from PIL import Image
 
 import minidl as md
-from minidl.cli import _fitted, main
+from minidl.cli import _fitted, _parser, main
 from minidl.data import Digits
 from minidl.training.log import read_log
-from minidl.training.recipes import Recipe
+from minidl.training.recipes import Recipe, read_recipe
 
 COMMAND = [sys.executable, "-m", "minidl.cli"]
 # Where processes find this very minidl from another folder.
@@ -97,6 +98,48 @@ def test_options_go_into_the_recipe_of_the_run():
     assert (recipe["batch_size"], recipe["epochs"], recipe["model"]) == (500, 1, "mlp")
 
 
+def test_switches_and_options_of_the_network_go_into_the_recipe_too():
+    args = ["--augment", "rotation:5+cutout", "--mixup", "0.2", "--ema", "0.9", "--images", "200"]
+    args += ["--scale-lr", "--no-nesterov", "--warmup-epochs", "1", "--decay", "weights"]
+    args += ["--option", "variant=1998", "--lr", "0.002", "--epochs", "2", "--clip-norm", "1"]
+    assert main(["train", "lenet5", *args, "--out", "x", "--quiet"]) == 0
+    recipe = read_recipe("x")
+    assert recipe.options == {"variant": "1998"}
+    assert (recipe.augment, recipe.mixup, recipe.ema) == ("rotation:5+cutout", 0.2, 0.9)
+    assert (recipe.scale_lr, recipe.nesterov, recipe.warmup_epochs) == (True, False, 1)
+    assert (recipe.decay, recipe.clip_norm, recipe.images) == ("weights", 1.0, 200)
+
+
+def test_of_a_run_with_averaged_weights_these_are_evaluated(capsys):
+    args = ["--ema", "0.9", "--out", "x", "--quiet"]
+    assert main([*QUICK, *args]) == 0
+    assert main(["eval", "x"]) == 0
+    row = read_log("x/log.csv")[-1]
+    assert f"loss {row['test_loss']:.4f}" in capsys.readouterr().out
+
+
+def test_a_run_at_a_constant_rate_can_be_lengthened(capsys):
+    args = [*QUICK, "--schedule", "constant", "--images", "300", "--quiet"]
+    assert main([*args, "--out", "x"]) == 0
+    assert main(["train", "--resume", "x", "--epochs", "4", "--quiet"]) == 0
+    assert main([*args, "--epochs", "4", "--out", "y"]) == 0
+    assert weights("x") == weights("y")
+    assert len(read_log("x/log.csv")) == read_recipe("x").epochs == 4
+    before = contents(pathlib.Path("x"))
+    assert "cannot end after 3 epochs: 4 are done" in fails(
+        capsys, "train", "--resume", "x", "--epochs", "3"
+    )
+    assert contents(pathlib.Path("x")) == before
+
+
+def test_a_run_whose_schedule_is_over_says_why_it_cannot_be_lengthened(capsys, run):
+    before = contents(run)
+    line = fails(capsys, "train", "--resume", run, "--epochs", "9")
+    assert "begun for 2 epochs, and its cosine schedule was laid out over just these" in line
+    assert "begin a new run with --epochs 9" in line
+    assert contents(run) == before
+
+
 def test_a_run_is_not_overwritten_unless_that_is_asked_for(capsys, run):
     before = contents(run)
     line = fails(capsys, *QUICK, "--out", run)
@@ -168,14 +211,24 @@ def test_what_is_no_run_is_named(capsys, tmp_path):
 
 def test_unknown_names_are_named_with_the_known_ones(capsys):
     assert "known are lenet5" in fails(capsys, "train", "nope")
-    assert "known are lenet5" in fails(capsys, "summary", "nope")
+    assert "unknown network 'nope'; known are alexnet" in fails(capsys, "summary", "nope")
     assert "unknown device" in fails(capsys, "train", "mlp", "--device", "tpu")
     assert not os.path.exists("runs")
+
+
+def test_a_network_for_other_pictures_than_there_are_needs_the_name_of_the_data(capsys):
+    assert "choose one with --data (digits" in fails(capsys, "train", "resnet18")
+    args = ["--data", "digits", "--images", "64", "--epochs", "1", "--option", "width=4"]
+    assert main(["train", "resnet18", *args, "--quiet"]) == 0
+    recipe = read_recipe("runs/resnet18")
+    assert recipe.options["num_classes"] == 10
+    assert recipe.augment == "affine", "what is done with the data"
 
 
 def test_a_network_is_fitted_to_the_channels_of_the_data():
     for model, data, options in [
         ("resnet20", "digits", {"in_channels": 1}),
+        ("resnet18", "digits", {"in_channels": 1, "num_classes": 10}),
         ("lenet5", "cifar10", {"in_channels": 3}),
         ("lenet5", "mnist", {}),
         ("mlp", "cifar10", {}),  # knows no channels, and will be refused
@@ -223,6 +276,82 @@ def test_negative_numbers_are_refused(capsys):
     for option in ("--lr", "--weight-decay", "--seed", "--workers"):
         fails(capsys, "train", "mlp", option, "-1")
     assert not os.path.exists("runs")
+
+
+# -- ablate --------------------------------------------------------------------------------------
+
+ABLATE = ["ablate", "mlp", "--images", "200", "--epochs", "1", "--workers", "0"]
+
+
+def test_ablate_prints_a_line_a_run_and_a_table_with_spread(capsys):
+    args = ["--without", "augment", "--with", "label-smoothing=0.1", "--seeds", "2"]
+    assert main([*ABLATE, *args]) == 0
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    assert lines[0] == (
+        "mlp on digits: 4 variations x 2 seeds of 1 epochs on cpu; runs are in runs/ablate-mlp"
+    )
+    names = ["augment + label_smoothing", "label_smoothing", "augment", "base"]
+    for line, (seed, name) in zip(lines[1:9], itertools.product("01", names), strict=True):
+        assert re.fullmatch(rf"{re.escape(name)}, seed {seed}: [0-9.]+% \(\d+ s\)", line)
+    assert lines[10] == "test accuracy after the last epoch, digits"
+    for line, name in zip(lines[12:16], names, strict=True):
+        assert re.match(rf"{re.escape(name)} +[0-9.]+ % +[0-9.]+ ", line)
+    assert sorted(os.listdir("runs/ablate-mlp")) == sorted(
+        ["results.csv", "results.json", *(name.replace(" ", "") for name in names)]
+    )
+    assert main([*ABLATE, *args]) == 0
+    assert capsys.readouterr().out == out
+
+
+def test_ablate_walks_the_ladder(capsys):
+    args = ["--images", "40", "--epochs", "1", "--seeds", "1", "--data", "digits"]
+    args += ["--option", "width=4", "--out", "x"]
+    assert main(["ablate", "resnet18", "--ladder", *args]) == 0
+    assert read_recipe("x/resnet18/seed0").schedule == "step"
+    assert read_recipe("x/cosine-schedule/seed0").schedule == "cosine"
+    table = capsys.readouterr().out.split("last epoch")[1].splitlines()
+    assert [line.split("  ")[0] for line in table[2:13]] == [
+        "resnet18",
+        "cosine schedule",
+        "more epochs",
+        "averaged weights",
+        "label smoothing",
+        "stochastic depth",
+        "RandAugment",
+        "dropout",
+        "less weight decay",
+        "squeeze-and-excitation",
+        "ResNet-D",
+    ]
+    assert "excludes --without" in fails(
+        capsys, "ablate", "resnet18", "--ladder", "--without", "augment", *args
+    )
+
+
+def test_ablate_refuses_what_the_recipe_does_not_have(capsys):
+    assert "has no 'mixup' to leave out" in fails(capsys, *ABLATE, "--without", "mixup")
+    assert "needs parts" in fails(capsys, *ABLATE)
+    with pytest.raises(SystemExit):
+        main([*ABLATE, "--with", "mixup"])
+    assert "write it as NAME=VALUE, not 'mixup'" in capsys.readouterr().err
+    assert not os.path.exists("runs")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
+def test_ablate_goes_on_after_ctrl_c(capsys):
+    args = [*ABLATE, "--epochs", "3", "--without", "augment", "--seeds", "2"]
+    process = start(*args)
+    wait_for("runs/ablate-mlp/base/seed0/recipe.json", process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out.endswith("stopped; the same command goes on from there\n")
+    assert "Traceback" not in err
+    assert main(args) == 0
+    assert main([*args, "--out", "whole"]) == 0
+    for name in ("augment/seed0", "base/seed0", "augment/seed1", "base/seed1"):
+        assert weights(f"runs/ablate-mlp/{name}") == weights(f"whole/{name}")
 
 
 # -- stopping a process --------------------------------------------------------------------------
@@ -286,7 +415,7 @@ def test_a_command_that_is_killed_again_and_again_ends_as_if_it_had_not_been():
 def test_a_reader_that_goes_away_is_no_error():
     command = " ".join([*COMMAND, "models", "|", "head", "-n", "1"])
     result = subprocess.run(command, shell=True, capture_output=True, text=True, env=PLACE)
-    assert result.stdout.startswith("lenet5")
+    assert result.stdout.split() == ["parameters", "multiply-adds", "source"]
     assert result.stderr == ""
 
 
@@ -357,12 +486,13 @@ def test_summary_takes_another_shape(capsys):
     assert "write it as 1x28x28" in capsys.readouterr().err
 
 
-def test_models_lists_every_network_with_its_parameters(capsys):
+def test_models_lists_every_network_with_parameters_multiply_adds_and_source(capsys):
     assert main(["models"]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"^lenet5 +61,706  LeNet-5", out, re.M)
-    assert re.search(r"^resnet20 +269,722  ResNet-20", out, re.M)
-    assert len(out.splitlines()) == len(md.models.__all__)
+    assert re.search(r"^ +parameters +multiply-adds  source$", out, re.M)
+    assert re.search(r"^lenet5 +61,706 +416,520  LeNet-5", out, re.M)
+    assert re.search(r"^resnet20 +269,722 +40,551,040  ResNet-20", out, re.M)
+    assert len(out.splitlines()) == 1 + len(md.models.__all__)
 
 
 def test_doctor_reports_and_says_what_holds_blas_back(capsys, monkeypatch):
@@ -390,8 +520,15 @@ def test_help_and_version_are_there(capsys):
         assert caught.value.code == 0
     out = capsys.readouterr().out
     assert f"minidl {md.__version__}" in out
-    for verb in ("train", "eval", "predict", "summary", "models", "doctor"):
+    for verb in ("train", "eval", "predict", "ablate", "summary", "models", "doctor"):
         assert f"\n    {verb} " in out
+
+
+def test_every_option_of_every_verb_has_a_help_text():
+    verbs = next(a for a in _parser()._actions if isinstance(a.choices, dict))
+    for name, verb in verbs.choices.items():
+        for action in verb._actions:
+            assert action.help, f"{name} {action.dest}"
 
 
 def test_importing_the_command_draws_nothing_and_looks_for_no_gpu():

@@ -844,3 +844,31 @@ def test_a_script_with_chance_in_it_learns_under_both(library, tmp_path):
     results = run(to_minidl(script) if library == "minidl" else script, [], tmp_path)
     assert results["sizes"] == [200, 40, 10]
     assert results["accuracy"] >= 0.85
+
+
+MIXED_PRECISION = """
+    import torch
+    import torch.nn as nn
+
+    x = torch.linspace(-1, 1, 32).reshape(8, 4)
+    y = torch.arange(8) % 3
+    model = same_start(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=3)
+    results["losses"] = []
+    for _ in range(8):
+        optimizer.zero_grad()
+        with torch.autocast(device_type="cpu", dtype=torch.float16):
+            loss = nn.functional.cross_entropy(model(x).float(), y)
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+        results["losses"].append(loss.item())
+    results["scale"] = scaler.get_scale()
+"""
+
+
+def test_training_in_mixed_precision(tmp_path):
+    assert compare(MIXED_PRECISION, tmp_path, rtol=1e-2)["scale"] == 2.0**12

@@ -10,6 +10,12 @@ from .cpu.allocator import keep_memory
 from .cpu.conv import conv_algorithm
 from .cpu.threads import get_num_threads, set_num_threads
 from .device import _Default, by_name, default_device, device, of, register, use
+from .precision import (
+    cudnn,
+    get_float32_matmul_precision,
+    matmul,
+    set_float32_matmul_precision,
+)
 from .quiet import quiet, quietly
 
 __all__ = [
@@ -18,15 +24,19 @@ __all__ = [
     "by_name",
     "conv_algorithm",
     "cuda",
+    "cudnn",
     "default_device",
     "device",
+    "get_float32_matmul_precision",
     "get_num_threads",
     "keep_memory",
+    "matmul",
     "of",
     "quiet",
     "quietly",
     "random",
     "register",
+    "set_float32_matmul_precision",
     "set_num_threads",
     "use",
 ]

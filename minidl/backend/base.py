@@ -24,10 +24,25 @@ from .plain.random import RandomKernels
 from .plain.reduction import ReductionKernels
 from .plain.resample import ResampleKernels
 from .plain.roi import RoiKernels
+from .plain.scaling import ScalingKernels
+from .plain.softmax import SoftmaxKernels
 
-__all__ = ["Array", "Backend"]
+__all__ = ["Array", "Backend", "Sent"]
 
 Array = Any  # a numpy.ndarray or a cupy.ndarray: the two share no base class to name
+
+
+class Sent:
+    """Data on its way to a device: `receive()` gives the array, for work that is launched later.
+
+    `receive` is to be called exactly once, on the stream that made it; it does not wait.
+    """
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+
+    def receive(self) -> Array:
+        return self.array
 
 
 class Backend(
@@ -44,6 +59,8 @@ class Backend(
     NmsKernels,
     NormKernels,
     RandomKernels,
+    ScalingKernels,
+    SoftmaxKernels,
 ):
     """What floor 2 and above know of an array library.
 
@@ -58,6 +75,25 @@ class Backend(
     def asarray(self, data: Any, dtype: Any = None, index: int | None = None) -> Array:
         """`data` (host or device) as an array of this backend on device number `index`."""
         raise NotImplementedError
+
+    def pinned(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """Host memory, not initialised, that the device can read while the host does other work.
+
+        On the CPU any memory is.
+        """
+        return np.empty(shape, dtype)
+
+    def is_pinned(self, array: Array) -> bool:
+        """Whether the memory of a host array was made by `pinned`, for a device."""
+        return False
+
+    def send(self, host: np.ndarray, index: int | None = None) -> Sent:
+        """Begin to copy a host array to device number `index`, beside work that goes on there.
+
+        An array from `pinned` must not be changed until the copy is over: leave it alone. Of any
+        other a copy is taken first.
+        """
+        return Sent(self.asarray(host, None, index))
 
     def to_host(self, array: Array) -> np.ndarray:
         """A NumPy array with the content of `array`; waits for the device."""

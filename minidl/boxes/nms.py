@@ -10,7 +10,7 @@ from ..autograd import Tensor
 from ..backend import Array, of, quiet
 from .geometry import as_boxes
 
-__all__ = ["batched_nms", "nms"]
+__all__ = ["batched_nms", "check_labels", "check_row", "nms"]
 
 
 @quiet
@@ -54,19 +54,30 @@ def batched_nms(boxes: Array, scores: Array, idxs: Array, iou_threshold: float) 
 
 def _nms(op: str, boxes: Array, scores: Array, labels: Array | None, threshold: float) -> Array:
     boxes = as_boxes(op, boxes)
-    _check_row(op, "scores", scores, boxes)
+    check_row(op, "scores", scores, boxes)
     backend = of(boxes)
     # Sorting is stable: equal scores stay in their order.
     order = backend.xp.argsort(-scores.astype(np.float64), kind="stable")
     if labels is not None:
-        _check_row(op, "idxs", labels, boxes)
-        if labels.dtype.kind not in "iu":
-            raise TypeError(f"{op}: idxs must be integers, got {labels.dtype}")
-        labels = labels.astype(np.int64)[order]
+        labels = check_labels(op, labels, boxes)[order]
     return order[backend.nms(boxes[order], labels, float(threshold))]
 
 
-def _check_row(op: str, name: str, row: Any, boxes: Array) -> None:
+def check_labels(op: str, labels: Any, boxes: Array) -> Array:
+    """Classes of boxes, checked to be integers (R,), as int64.
+
+    Raises:
+        TypeError: not an array of integers.
+        ValueError: not one for each box.
+    """
+    check_row(op, "idxs", labels, boxes)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"{op}: idxs must be integers, got {labels.dtype}")
+    return labels.astype(np.int64)
+
+
+def check_row(op: str, name: str, row: Any, boxes: Array) -> None:
+    """Raise an error unless `row` is an array with one number for each box."""
     if isinstance(row, Tensor):
         raise TypeError(f"{op}: {name} must be an array, got a Tensor; pass its .data")
     of(row)

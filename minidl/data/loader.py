@@ -19,9 +19,12 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Tensor
+from ..backend import device as device_of
 from ..backend import of
+from ..backend.cuda import is_available
 from ..backend.random import host_generator
 from .dataset import use_batch_generator
+from .prefetch import pin, prefetch
 
 __all__ = ["DataLoader", "default_collate"]
 
@@ -42,7 +45,9 @@ class DataLoader:
             `minidl.manual_seed` seeds.
         seed: the seed itself, an int >= 0, instead of `generator`.
         prefetch_factor: batches that each worker may be ahead; default: 2.
-        pin_memory, persistent_workers: torch's; accepted so that its scripts run, and of no effect.
+        pin_memory: make batches in memory that a GPU can copy from by itself; without a GPU of no
+            effect. `on("cuda")` does so anyway.
+        persistent_workers: torch's; accepted so that its scripts run, and of no effect.
 
     Attributes:
         seed: the int that decides, with the epoch, every order and random transform. It is fixed
@@ -75,7 +80,7 @@ class DataLoader:
         pin_memory: bool = False,
         persistent_workers: bool = False,
     ) -> None:
-        del pin_memory, persistent_workers
+        del persistent_workers
         for name, value, least in (
             ("batch_size", batch_size, 1),
             ("num_workers", num_workers, 0),
@@ -96,6 +101,7 @@ class DataLoader:
         self.collate_fn = collate_fn
         self.drop_last = bool(drop_last)
         self.prefetch_factor = 2 if prefetch_factor is None else int(prefetch_factor)
+        self.pin_memory = bool(pin_memory)
         if seed is None:
             seed = int((generator or host_generator()).integers(2**63))
         self.seed = int(seed)
@@ -119,6 +125,24 @@ class DataLoader:
     # -- one epoch -------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Any]:
+        return self._epoch_on(None)
+
+    def on(self, device: Any) -> Iterator[Any]:
+        """An epoch, as `for` gives it, with every tensor on `device`.
+
+        Where that is a GPU, batches are made in pinned memory, and each is copied while the one
+        before is worked on.
+
+        Example:
+            >>> for images, labels in loader.on("cuda"):
+            ...     ...
+        """
+        return self._epoch_on(device_of(device))
+
+    def _epoch_on(self, device: device_of | None) -> Iterator[Any]:
+        pins = None if device is None or device.type == "cpu" else device
+        if pins is None and self.pin_memory and is_available():
+            pins = device_of("cuda")
         if self._begun:  # the loop before this one was left early: its epoch is over
             self._next_epoch()
         self._begun = True
@@ -130,13 +154,17 @@ class DataLoader:
             self._order = order
 
         def make(number: int) -> Any:
-            return self._make(seed, epoch, number, order[number * size : (number + 1) * size])
+            batch = self._make(seed, epoch, number, order[number * size : (number + 1) * size])
+            return batch if pins is None else pin(batch, pins)
 
         numbers = iter(range(self.batch, self._count(len(order))))
-        if self.num_workers == 0:
-            return self._hand_out(epoch, map(make, numbers))
-        depth = self.num_workers * self.prefetch_factor
-        return self._hand_out(epoch, _ahead(make, numbers, self.num_workers, depth))
+        batches: Iterator[Any] = map(make, numbers)
+        if self.num_workers:
+            depth = self.num_workers * self.prefetch_factor
+            batches = _ahead(make, numbers, self.num_workers, depth)
+        if device is not None:
+            batches = prefetch(batches, device)
+        return self._hand_out(epoch, batches)
 
     def _next_epoch(self) -> None:
         self.epoch, self.batch, self._begun, self._order = self.epoch + 1, 0, False, None

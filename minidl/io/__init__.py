@@ -2,5 +2,6 @@
 
 from .archive import load, save
 from .atomic import remove_leftovers, replace_file
+from .deep_compression import load_deep_compressed
 
-__all__ = ["load", "remove_leftovers", "replace_file", "save"]
+__all__ = ["load", "load_deep_compressed", "remove_leftovers", "replace_file", "save"]

@@ -4,6 +4,8 @@ Tensors are stored by the safetensors format under their path ("optimizer/state/
 is around them (dictionaries, lists, numbers, strings) as JSON in the file's header. A
 dictionary of tensors alone, sorted by name, is an ordinary safetensors file without such a header;
 any other is one with it. Loading never executes anything, unlike unpickling.
+
+`load` reads the files of `torch.save`, too: see torch_checkpoint.py.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ import numpy as np
 from ..autograd import Tensor
 from ..backend import of
 from .atomic import replace_file
+from .bfloat16 import float32_of_bfloat16
+from .torch_checkpoint import is_torch_checkpoint, load_torch_checkpoint
 
 __all__ = ["load", "save"]
 
@@ -59,7 +63,11 @@ def load(
     map_location: Any = None,
     weights_only: bool = True,
 ) -> Any:
-    """Read what `save` stored, or any safetensors file (as a dictionary of tensors).
+    """Read what `save` stored, any safetensors file, or a PyTorch checkpoint of either format.
+
+    Which of them it is shows in the file's content; its name does not matter. A safetensors file
+    of others gives a dictionary of tensors; a checkpoint gives what `torch.save` was given (see
+    `load_torch_checkpoint`). Numbers in bfloat16, which NumPy lacks, come as float32.
 
     Args:
         path: the file.
@@ -69,7 +77,11 @@ def load(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is truncated, not a safetensors file, or of a dtype NumPy lacks.
+        ValueError: the file is damaged, in none of these formats, has numbers of a type that NumPy
+            lacks, or names what could only be had by running code (the message names it).
+
+    Example:
+        >>> weights = minidl.load("resnet20.th")["state_dict"]
     """
     from safetensors import SafetensorError, safe_open
 
@@ -77,20 +89,25 @@ def load(
     device = map_location if device is None else device
     if not os.path.exists(path):
         raise FileNotFoundError(f"load: there is no file {path}")
+    with open(path, "rb") as file:
+        head = file.read(9)
+    if is_torch_checkpoint(head):
+        return load_torch_checkpoint(path, device)
     try:
-        with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
-            arrays = _read_arrays(file, path)
+        with safe_open(path, framework="numpy") as source:
+            header = source.metadata() or {}
+            arrays = _read_arrays(source, path)
     except SafetensorError as error:
         size = os.path.getsize(path)
         raise ValueError(
-            f"load: {path} ({size} bytes) is truncated or not a safetensors file: {error}"
+            f"load: {path} ({size} bytes) is truncated, or neither a safetensors file nor a "
+            f"PyTorch checkpoint: {error}"
         ) from None
     if _KEY not in header:
         return {name: Tensor(array, device=device) for name, array in arrays.items()}
     try:
         return _decode(json.loads(header[_KEY]), arrays, device)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"load: the header of {path} is damaged: {error!r}") from None
 
 
@@ -116,7 +133,7 @@ def _bfloat16(path: str, name: str) -> np.ndarray:
         entry = json.loads(raw.read(length))[name]
         raw.seek(8 + length + entry["data_offsets"][0])
         upper = np.fromfile(raw, "<u2", int(np.prod(entry["shape"])))
-    return (upper.astype(np.uint32) << np.uint32(16)).view(np.float32).reshape(entry["shape"])
+    return float32_of_bfloat16(upper).reshape(entry["shape"])
 
 
 def _is_flat(obj: Any) -> bool:

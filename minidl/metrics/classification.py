@@ -13,13 +13,18 @@ def accuracy(output: Tensor, target: Tensor) -> Tensor:
 
     Args:
         output: scores (N, C) or (N, C, d1, ...).
-        target: class indices (N) or (N, d1, ...).
+        target: class indices (N) or (N, d1, ...); or probabilities of output's shape, as of mixed
+            images, of which the highest counts as the right class.
 
     Returns:
         a 0-d float32 tensor in [0, 1]; NaN for an empty batch.
     """
-    _check("accuracy", output, target)
-    right = output.data.argmax(axis=1) == target.data
+    classes = target.data
+    if output.ndim > 1 and target.shape == output.shape:
+        classes = classes.argmax(axis=1)
+    else:
+        _check("accuracy", output, target)
+    right = output.data.argmax(axis=1) == classes
     return wrap(right.mean(dtype="float32"))
 
 

@@ -23,6 +23,8 @@ from .activation import (
     Softplus,
     Tanh,
 )
+from .attention import MultiheadAttention
+from .channelshuffle import ChannelShuffle
 from .containers import (
     Flatten,
     Identity,
@@ -40,7 +42,9 @@ from .loss import (
     BCELoss,
     BCEWithLogitsLoss,
     CrossEntropyLoss,
+    DiceLoss,
     GaussianNLLLoss,
+    GeneralizedDiceLoss,
     HingeEmbeddingLoss,
     HuberLoss,
     KLDivLoss,
@@ -49,6 +53,7 @@ from .loss import (
     MSELoss,
     MultiMarginLoss,
     NLLLoss,
+    SigmoidCrossEntropyLoss,
     SigmoidFocalLoss,
     SmoothL1Loss,
     SoftMarginLoss,
@@ -57,6 +62,7 @@ from .module import Module, Parameter
 from .normalization import (
     BatchNorm1d,
     BatchNorm2d,
+    FrozenBatchNorm2d,
     GroupNorm,
     InstanceNorm1d,
     InstanceNorm2d,
@@ -85,6 +91,7 @@ from .pooling import (
     MaxUnpool1d,
     MaxUnpool2d,
 )
+from .roi import MultiScaleRoIAlign, PSRoIPool, RoIAlign, RoIPool
 from .summary import summary
 from .upsample import PixelShuffle, Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 
@@ -102,6 +109,7 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
+    "ChannelShuffle",
     "ConstantPad1d",
     "ConstantPad2d",
     "Conv1d",
@@ -109,11 +117,14 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "CrossEntropyLoss",
+    "DiceLoss",
     "Dropout",
     "Dropout1d",
     "Dropout2d",
     "Flatten",
+    "FrozenBatchNorm2d",
     "GaussianNLLLoss",
+    "GeneralizedDiceLoss",
     "GroupNorm",
     "Hardsigmoid",
     "Hardswish",
@@ -142,8 +153,11 @@ __all__ = [
     "ModuleDict",
     "ModuleList",
     "MultiMarginLoss",
+    "MultiScaleRoIAlign",
+    "MultiheadAttention",
     "NLLLoss",
     "PReLU",
+    "PSRoIPool",
     "Parameter",
     "ParameterDict",
     "ParameterList",
@@ -154,9 +168,12 @@ __all__ = [
     "ReflectionPad2d",
     "ReplicationPad1d",
     "ReplicationPad2d",
+    "RoIAlign",
+    "RoIPool",
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SigmoidCrossEntropyLoss",
     "SigmoidFocalLoss",
     "SmoothL1Loss",
     "SoftMarginLoss",

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from ..autograd import Tensor
+from .fused import norm_relu
 from .module import Module, Parameter, _indent, bracket
+from .normalization import BatchNorm1d, BatchNorm2d
 
 __all__ = [
     "Flatten",
@@ -109,8 +111,10 @@ class Sequential(_Numbered):
 
     def __init__(self, *args: Any) -> None:
         super().__init__()
-        named = args[0].items() if len(args) == 1 and isinstance(args[0], Mapping) else None
-        for name, module in named or ((str(i), m) for i, m in enumerate(args)):
+        named = args[0] if len(args) == 1 and isinstance(args[0], Mapping) else None
+        if named is None:
+            named = {str(i): module for i, module in enumerate(args)}
+        for name, module in named.items():
             self.add_module(name, module)
 
     def __getitem__(self, index: int | slice) -> Any:
@@ -122,9 +126,16 @@ class Sequential(_Numbered):
         return Sequential(*self, *other)
 
     def forward(self, input: Any) -> Any:
+        norm = None  # a BatchNorm that is not called yet, as a rectifier may follow
         for module in self:
-            input = module(input)
-        return input
+            if isinstance(module, (BatchNorm1d, BatchNorm2d)):
+                input = input if norm is None else norm(input)
+                norm = module
+            elif norm is None:
+                input = module(input)
+            else:
+                input, norm = norm_relu(norm, input, module), None
+        return input if norm is None else norm(input)
 
 
 class ModuleList(_Numbered):

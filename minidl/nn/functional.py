@@ -15,6 +15,8 @@ from ..ops.activation import (
     silu,
     softplus,
 )
+from ..ops.attention import scaled_dot_product_attention
+from ..ops.box_losses import box_iou_loss, distance_box_iou_loss, generalized_box_iou_loss
 from ..ops.conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from ..ops.dropout import (
     alpha_dropout,
@@ -30,7 +32,9 @@ from ..ops.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
     cross_entropy,
+    dice_loss,
     gaussian_nll_loss,
+    generalized_dice_loss,
     hinge_embedding_loss,
     huber_loss,
     kl_div,
@@ -39,6 +43,7 @@ from ..ops.losses import (
     mse_loss,
     multi_margin_loss,
     nll_loss,
+    sigmoid_cross_entropy,
     sigmoid_focal_loss,
     smooth_l1_loss,
     soft_margin_loss,
@@ -70,7 +75,8 @@ from ..ops.pool import (
     unpool_nearest,
 )
 from ..ops.resize import interpolate, upsample
-from ..ops.shape import pad
+from ..ops.roi import ps_roi_pool, roi_align, roi_pool
+from ..ops.shape import channel_shuffle, pad
 from ..ops.softmax import log_softmax, softmax, softmin
 
 __all__ = [
@@ -85,11 +91,15 @@ __all__ = [
     "batch_norm_relu",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "box_iou_loss",
+    "channel_shuffle",
     "conv1d",
     "conv2d",
     "conv_transpose1d",
     "conv_transpose2d",
     "cross_entropy",
+    "dice_loss",
+    "distance_box_iou_loss",
     "dropout",
     "dropout1d",
     "dropout2d",
@@ -97,6 +107,8 @@ __all__ = [
     "elu",
     "gaussian_nll_loss",
     "gelu",
+    "generalized_box_iou_loss",
+    "generalized_dice_loss",
     "global_avg_pool2d",
     "global_max_pool2d",
     "group_norm",
@@ -128,10 +140,15 @@ __all__ = [
     "one_hot",
     "pad",
     "prelu",
+    "ps_roi_pool",
     "relu",
     "relu6",
+    "roi_align",
+    "roi_pool",
+    "scaled_dot_product_attention",
     "selu",
     "sigmoid",
+    "sigmoid_cross_entropy",
     "sigmoid_focal_loss",
     "silu",
     "smooth_l1_loss",

@@ -15,7 +15,9 @@ __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
     "CrossEntropyLoss",
+    "DiceLoss",
     "GaussianNLLLoss",
+    "GeneralizedDiceLoss",
     "HingeEmbeddingLoss",
     "HuberLoss",
     "KLDivLoss",
@@ -24,6 +26,7 @@ __all__ = [
     "MarginRankingLoss",
     "MultiMarginLoss",
     "NLLLoss",
+    "SigmoidCrossEntropyLoss",
     "SigmoidFocalLoss",
     "SmoothL1Loss",
     "SoftMarginLoss",
@@ -159,6 +162,86 @@ class SigmoidFocalLoss(_Loss):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.sigmoid_focal_loss(input, target, self.alpha, self.gamma, self.reduction)
+
+
+class DiceLoss(_WeightedLoss):
+    """1 - the soft Dice coefficient of each class, for scores (N, C, ...) and classes (N, ...).
+
+    Milletari et al. 2016; see `functional.dice_loss`.
+
+    Args:
+        weight: (C,), how much each class counts in the mean.
+        ignore_index: a target that does not count.
+        reduction: "mean", "sum" or "none".
+        smooth: added to numerator and denominator.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        *,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        smooth: float = 1.0,
+    ) -> None:
+        super().__init__(weight, reduction)
+        self.ignore_index = ignore_index
+        self.smooth = smooth
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.dice_loss(
+            input,
+            target,
+            self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            smooth=self.smooth,
+        )
+
+
+class GeneralizedDiceLoss(_Loss):
+    """1 - one Dice coefficient of all classes, each by the inverse square of its size.
+
+    Sudre et al. 2017; see `functional.generalized_dice_loss`.
+
+    Args:
+        ignore_index: a target that does not count.
+        reduction: "mean", "sum" or "none" (one number for each sample).
+    """
+
+    def __init__(self, *, ignore_index: int = -100, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.ignore_index = ignore_index
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.generalized_dice_loss(
+            input, target, ignore_index=self.ignore_index, reduction=self.reduction
+        )
+
+
+class SigmoidCrossEntropyLoss(_WeightedLoss):
+    """Binary cross entropy of each class by itself, for scores (N, C, ...) and integer targets.
+
+    Args:
+        weight: (C,), how much each class counts.
+        ignore_index: a target that does not count.
+        reduction: "mean" (weighted, over what counts), "sum" or "none".
+    """
+
+    def __init__(
+        self, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
+    ) -> None:
+        super().__init__(weight, reduction)
+        self.ignore_index = ignore_index
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.sigmoid_cross_entropy(
+            input,
+            target,
+            self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+        )
 
 
 class MSELoss(_Loss):

@@ -105,6 +105,8 @@ class Module:
 
     # Entries of the state that files of older versions lack: left as they are where missing.
     _optional_state: tuple[str, ...] = ()
+    # Entries that files of a similar layer have, and this one does without.
+    _ignored_state: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         # Past __setattr__, which needs these dictionaries.
@@ -422,7 +424,10 @@ class Module:
         missing = [
             path for path, (_, optional) in own.items() if path not in state_dict and not optional
         ]
-        unexpected = [path for path in state_dict if path not in own]
+        ignored = {
+            _join(path, name) for path, module in self._walk() for name in module._ignored_state
+        }
+        unexpected = [path for path in state_dict if path not in own and path not in ignored]
         wrong = []
         copies: list[tuple[Tensor, Array]] = []
         for path, (tensor, _) in own.items():

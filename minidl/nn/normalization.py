@@ -15,6 +15,7 @@ from .module import Module, new_tensor, parameter_if
 __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
+    "FrozenBatchNorm2d",
     "GroupNorm",
     "InstanceNorm1d",
     "InstanceNorm2d",
@@ -24,7 +25,14 @@ __all__ = [
 
 
 class _Norm(Module):
-    """Normalisation with statistics of each channel."""
+    """Normalisation with statistics of each channel.
+
+    Attributes:
+        frozen: whether the running statistics are used, and left as they are, in training mode
+            too: `nn.utils.freeze` says so, and `train()` does not change it.
+    """
+
+    frozen = False
 
     # Files written before torch 0.4.1 do not have it.
     _optional_state = ("num_batches_tracked",)
@@ -82,6 +90,7 @@ class _Norm(Module):
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
             f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
+            f"{', frozen=True' if self.frozen else ''}"
         )
 
 
@@ -103,23 +112,31 @@ class _BatchNorm(_Norm):
         )
 
     def forward(self, input: Tensor) -> Tensor:
+        return self.normalize(input)
+
+    def normalize(self, input: Tensor, ceiling: float | None = None) -> Tensor:
+        """`forward`; with a ceiling, rectified, too: see `nn/fused.py`."""
         self._check_rank(input)
         factor = 0.0 if self.momentum is None else self.momentum
-        if self.training and self.num_batches_tracked is not None:
+        training = self.training and not self.frozen
+        if training and self.num_batches_tracked is not None:
             self.num_batches_tracked.data += 1
             self.num_batches_tracked.bump_version()
             if self.momentum is None:  # the mean of all batches; on a GPU this waits for it
                 factor = 1.0 / int(self.num_batches_tracked)
-        return F.batch_norm(
+        arguments = (
             input,
             self.running_mean,
             self.running_var,
             self.weight,
             self.bias,
-            self.training or self.running_mean is None,
+            training or self.running_mean is None,
             factor,
             self.eps,
         )
+        if ceiling is None:
+            return F.batch_norm(*arguments)
+        return F.batch_norm_relu(*arguments, ceiling=ceiling)
 
 
 class BatchNorm1d(_BatchNorm):
@@ -154,6 +171,40 @@ class BatchNorm2d(_BatchNorm):
     ranks = (4,)
 
 
+class FrozenBatchNorm2d(Module):
+    """Batch normalisation of (N, C, H, W) that never learns: all four numbers are buffers.
+
+    For networks that are trained with batches too small for statistics of their own, as in
+    detection; weights of a BatchNorm2d load as they are. Arguments and names as in torchvision.ops.
+
+    Args:
+        num_features: C.
+        eps: added to the variance.
+
+    Attributes:
+        weight, bias, running_mean, running_var: (C,), buffers, at first 1, 0, 0 and 1.
+    """
+
+    _ignored_state = ("num_batches_tracked",)
+
+    def __init__(self, num_features: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.num_features = num_features
+        self.eps = eps
+        for name, value in (("weight", 1), ("bias", 0), ("running_mean", 0), ("running_var", 1)):
+            self.register_buffer(name, new_tensor((num_features,), value))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != 4:
+            raise ValueError(f"FrozenBatchNorm2d: input must have 4 dimensions, got {x.shape}")
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+        )
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, eps={self.eps}"
+
+
 class _InstanceNorm(_Norm):
     def __init__(
         self,
@@ -182,7 +233,7 @@ class _InstanceNorm(_Norm):
             self.running_var,
             self.weight,
             self.bias,
-            self.training or not self.track_running_stats,
+            (self.training and not self.frozen) or not self.track_running_stats,
             0.0 if self.momentum is None else self.momentum,
             self.eps,
         )

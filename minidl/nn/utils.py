@@ -1,4 +1,7 @@
-"""Gradients kept within bounds. Names as in torch.nn.utils."""
+"""Gradients kept within bounds; and from files beside this one, what is done to whole networks.
+
+Names as in torch.nn.utils, which lacks the freezing and `fold_batchnorm`.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,28 @@ import numpy as np
 
 from ..autograd import Tensor, wrap
 from ..backend import Array, of, quiet
+from .freezing import blocks, fine_tune, freeze, unfreeze
+from .fusion import (
+    fold_batchnorm,
+    fuse_conv_bn_eval,
+    fuse_conv_bn_weights,
+    fuse_linear_bn_eval,
+    fuse_linear_bn_weights,
+)
 
-__all__ = ["clip_grad_norm_", "clip_grad_value_"]
+__all__ = [
+    "blocks",
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "fine_tune",
+    "fold_batchnorm",
+    "freeze",
+    "fuse_conv_bn_eval",
+    "fuse_conv_bn_weights",
+    "fuse_linear_bn_eval",
+    "fuse_linear_bn_weights",
+    "unfreeze",
+]
 
 
 @quiet

@@ -142,7 +142,9 @@ TENSOR: dict[str, Any] = {
     "float": convert.float_,
     "half": convert.half,
     "int": convert.int_,
+    "is_pinned": convert.is_pinned,
     "long": convert.long,
+    "pin_memory": convert.pin_memory,
     "to": convert.to,
     "type": convert.type_,
     # in place

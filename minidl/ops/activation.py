@@ -12,6 +12,7 @@ from typing import Any
 from ..autograd import Function, Tensor
 from ..autograd.tensor import wrap
 from ..backend import of
+from .autocast import autocasts
 from .common import as_float, as_tensor, binary, masked, sum_to
 from .elementwise import clamp, exp, sigmoid, tanh
 from .inplace import become
@@ -101,32 +102,40 @@ class Elu(Function):
 
 
 class Gelu(Function):
-    """y = x P(x), P(x) = (1 + erf(x / sqrt 2)) / 2.    d/dx is GeluSlope
+    """y = x P(x), P(x) = (1 + erf(x / sqrt 2)) / 2.    The gradient is GeluGrad
 
     P is the distribution function of the normal law (Hendrycks and Gimpel 2016).
     """
 
     def forward(self, x: Any) -> Any:
-        self.save_for_backward(x)
-        return of(x).gelu(x)
+        y = of(x).gelu(x)
+        self.save_for_backward(x, y)
+        return y
 
     def backward(self, grad: Tensor) -> Any:
-        (x,) = self.saved_tensors
-        return grad * GeluSlope.apply(x)
+        x, y = self.saved_tensors
+        return GeluGrad.apply(grad, x, y=y.data)
 
 
-class GeluSlope(Function):
-    """P(x) + x p(x), p(x) = P'(x) = e^(-x^2 / 2) / sqrt(2 pi).    d/dx = p(x) (2 - x^2)"""
+class GeluGrad(Function):
+    """dx = grad (P(x) + x p(x)), p(x) = P'(x) = e^(-x^2 / 2) / sqrt(2 pi).
 
-    def forward(self, x: Any) -> Any:
-        self.save_for_backward(x)
-        return of(x).gelu_slope(x)
+    d/dgrad = P(x) + x p(x), d/dx = grad p(x) (2 - x^2). y = x P(x) is given as it is known.
+    """
 
-    def backward(self, grad: Tensor) -> Any:
-        (x,) = self.saved_tensors
-        square = x * x
-        density = exp(square * -0.5) * (1 / math.sqrt(2 * math.pi))
-        return grad * (density * (2 - square))
+    def forward(self, grad: Any, x: Any, y: Any) -> Any:
+        self.save_for_backward(grad, x, y)
+        return of(x).gelu_grad(grad, x, y)
+
+    def backward(self, v: Tensor) -> Any:
+        grad, x, y = self.saved_tensors
+        need_grad, need_x = self.needs_input_grad
+        by_x = None
+        if need_x:
+            square = x * x
+            density = exp(square * -0.5) * (1 / math.sqrt(2 * math.pi))
+            by_x = v * grad * (density * (2 - square))
+        return GeluGrad.apply(v, x, y=y.data) if need_grad else None, by_x
 
 
 class GeluTanh(Function):
@@ -156,28 +165,37 @@ class GeluTanh(Function):
 
 
 class Silu(Function):
-    """y = x s(x), s the sigmoid.    d/dx is SiluSlope"""
+    """y = x s(x), s the sigmoid.    The gradient is SiluGrad"""
 
     def forward(self, x: Any) -> Any:
-        self.save_for_backward(x)
-        return of(x).silu(x)
+        y = of(x).silu(x)
+        self.save_for_backward(x, y)
+        return y
 
     def backward(self, grad: Tensor) -> Any:
-        (x,) = self.saved_tensors
-        return grad * SiluSlope.apply(x)
+        x, y = self.saved_tensors
+        return SiluGrad.apply(grad, x, y=y.data)
 
 
-class SiluSlope(Function):
-    """s (1 + x (1 - s)), s the sigmoid of x.    d/dx = s (1 - s) (2 + x (1 - 2 s))"""
+class SiluGrad(Function):
+    """dx = grad s (1 + x (1 - s)), s the sigmoid of x.
 
-    def forward(self, x: Any) -> Any:
-        self.save_for_backward(x)
-        return of(x).silu_slope(x)
+    d/dgrad = s (1 + x (1 - s)), d/dx = grad s (1 - s) (2 + x (1 - 2 s)). y = x s is given as it is
+    known.
+    """
 
-    def backward(self, grad: Tensor) -> Any:
-        (x,) = self.saved_tensors
-        s = sigmoid(x)
-        return grad * (s * (1 - s) * (2 + x * (1 - 2 * s)))
+    def forward(self, grad: Any, x: Any, y: Any) -> Any:
+        self.save_for_backward(grad, x, y)
+        return of(x).silu_grad(grad, x, y)
+
+    def backward(self, v: Tensor) -> Any:
+        grad, x, y = self.saved_tensors
+        need_grad, need_x = self.needs_input_grad
+        by_x = None
+        if need_x:
+            s = sigmoid(x)
+            by_x = v * grad * (s * (1 - s) * (2 + x * (1 - 2 * s)))
+        return SiluGrad.apply(v, x, y=y.data) if need_grad else None, by_x
 
 
 class Softplus(Function):
@@ -229,7 +247,7 @@ class Hardsigmoid(Function):
 
 
 class Hardswish(Function):
-    """y = x min(max(x + 3, 0), 6) / 6.    d/dx is HardswishSlope
+    """y = x min(max(x + 3, 0), 6) / 6.    The gradient is HardswishGrad
 
     Howard et al., "Searching for MobileNetV3", 2019.
     """
@@ -240,19 +258,27 @@ class Hardswish(Function):
 
     def backward(self, grad: Tensor) -> Any:
         (x,) = self.saved_tensors
-        return grad * HardswishSlope.apply(x)
+        return HardswishGrad.apply(grad, x)
 
 
-class HardswishSlope(Function):
-    """0 where x <= -3, 1 where x >= 3, x / 3 + 1/2 between.    d/dx = 1/3 between, else 0"""
+class HardswishGrad(Function):
+    """dx = grad times 0 where x <= -3, 1 where x >= 3, x / 3 + 1/2 between.
 
-    def forward(self, x: Any) -> Any:
-        self.save_for_backward(x)
-        return of(x).hardswish_slope(x)
+    d/dgrad is that slope, d/dx = grad / 3 between, else 0.
+    """
 
-    def backward(self, grad: Tensor) -> Any:
-        x = self.saved_tensors[0].data
-        return masked(grad / 3, (x > -3) & (x < 3))
+    def forward(self, grad: Any, x: Any) -> Any:
+        self.save_for_backward(grad, x)
+        return of(x).hardswish_grad(grad, x)
+
+    def backward(self, v: Tensor) -> Any:
+        grad, x = self.saved_tensors
+        need_grad, need_x = self.needs_input_grad
+        between = (x.data > -3) & (x.data < 3)
+        return (
+            HardswishGrad.apply(v, x) if need_grad else None,
+            masked(v * grad / 3, between) if need_x else None,
+        )
 
 
 class Mish(Function):
@@ -357,6 +383,7 @@ def silu(input: Any, inplace: bool = False) -> Tensor:
     return Silu.apply(as_float(input))
 
 
+@autocasts
 def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta * input)) / beta, a smooth relu.
 

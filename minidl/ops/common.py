@@ -190,7 +190,14 @@ def _promote(a: Any, b: Any) -> np.dtype:
 
 
 class Cast(Function):
-    """The same numbers in another dtype; the gradient is cast back."""
+    """The same numbers in another dtype; the gradient is cast back.
+
+    Attributes:
+        shared: whether several graphs begin with this result, as with a weight that `autocast`
+            casts once: then the first backward pass does not end it.
+    """
+
+    shared = False
 
     def forward(self, x: Any, dtype: Any) -> Any:
         self.dtype = x.dtype
@@ -198,6 +205,10 @@ class Cast(Function):
 
     def backward(self, grad: Tensor) -> Any:
         return astype(grad, self.dtype)
+
+    def free(self) -> None:
+        if not self.shared:
+            super().free()
 
 
 def astype(input: Tensor, dtype: Any) -> Tensor:

@@ -22,6 +22,7 @@ from typing import Any
 from ..autograd import Function, Tensor
 from ..backend import of
 from ..backend.geometry import ConvGeometry
+from .autocast import autocasts
 from .common import as_tensor, broadcast_to
 from .shape import reshape, squeeze, unsqueeze
 
@@ -114,6 +115,7 @@ class SumOverPixels(Function):
         return broadcast_to(reshape(grad, (-1, 1, 1)), self.shape)
 
 
+@autocasts
 def conv1d(
     input: Tensor,
     weight: Tensor,
@@ -145,6 +147,7 @@ def conv1d(
     return _convolve("conv1d", 1, input, weight, bias, stride, padding, dilation, groups)
 
 
+@autocasts
 def conv2d(
     input: Tensor,
     weight: Tensor,
@@ -185,6 +188,7 @@ def conv2d(
     return _convolve("conv2d", 2, input, weight, bias, stride, padding, dilation, groups)
 
 
+@autocasts
 def conv_transpose1d(
     input: Tensor,
     weight: Tensor,
@@ -209,6 +213,7 @@ def conv_transpose1d(
     return _transpose(op, 1, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
+@autocasts
 def conv_transpose2d(
     input: Tensor,
     weight: Tensor,

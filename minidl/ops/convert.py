@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Function, Tensor
-from ..autograd.tensor import DEFAULT_FLOAT
+from ..autograd.tensor import DEFAULT_FLOAT, wrap
 from ..backend import by_name, of
 from ..backend import device as device_of
 from .common import astype
@@ -22,11 +22,14 @@ __all__ = ["to"]
 class Move(Function):
     """The same numbers on another device; the gradient is moved back."""
 
-    def forward(self, x: Any, target: device_of) -> Any:
+    def forward(self, x: Any, target: device_of, non_blocking: bool = False) -> Any:
         backend = of(x)
         index = backend.index_of(x)
         self.source = device_of(backend.name if index is None else f"{backend.name}:{index}")
-        return by_name(target).asarray(x, None, target.index)
+        there = by_name(target)
+        if non_blocking and there.is_pinned(x):
+            return there.send(x, target.index).receive()
+        return there.asarray(x, None, target.index)
 
     def backward(self, grad: Tensor) -> Any:
         return Move.apply(grad, target=self.source)
@@ -44,7 +47,9 @@ def to(
 
     Args:
         args: a dtype, a device, a device and a dtype, or a tensor to be like in both.
-        non_blocking: for torch's sake; copies to a GPU never wait, copies from it do.
+        non_blocking: whether a copy of pinned memory (`x.pin_memory()`) to a GPU may go on while
+            this returns; do not change `input` then. Copies of other memory to a GPU never wait,
+            copies from it do.
         copy: make a copy in any case.
 
     Raises:
@@ -72,7 +77,7 @@ def to(
         if target.index is None and target.type == result.device.type:
             target = result.device  # "cuda" is wherever on a GPU it is
         if target != result.device:
-            result = Move.apply(result, target=target)
+            result = Move.apply(result, target=target, non_blocking=non_blocking)
     return clone(result) if copy and result is input else result
 
 
@@ -82,6 +87,30 @@ def _names_device(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def pin_memory(input: Tensor, device: Any = "cuda") -> Tensor:
+    """A CPU tensor in memory that a GPU can copy from by itself; itself if it is there already.
+
+    Raises:
+        RuntimeError: there is no GPU, or the tensor is on one.
+    """
+    backend = by_name(device)
+    if of(input.data).name != "cpu":
+        raise RuntimeError(f"pin_memory: only CPU tensors can be pinned, this is on {input.device}")
+    if backend.is_pinned(input.data):
+        return input
+    memory = backend.pinned(input.shape, input.dtype)
+    memory[...] = input.data
+    return wrap(memory)
+
+
+def is_pinned(input: Tensor, device: Any = "cuda") -> bool:
+    """Whether the tensor lies in pinned memory; touches no GPU where there is none."""
+    try:
+        return by_name(device).is_pinned(input.data)
+    except RuntimeError:
+        return False
 
 
 def type_(input: Tensor, dtype: Any) -> Tensor:

@@ -15,6 +15,7 @@ import numpy as np
 from ..autograd import Function, Tensor
 from ..autograd.tensor import wrap
 from ..backend import of
+from .autocast import autocasts
 from .common import (
     as_float,
     as_tensor,
@@ -304,31 +305,37 @@ class ClampTensor(Function):
         )
 
 
+@autocasts
 def exp(input: Any) -> Tensor:
     """e to the power of `input`."""
     return Exp.apply(as_float(input))
 
 
+@autocasts
 def expm1(input: Any) -> Tensor:
     """e to the power of `input`, less 1, without the loss of digits near 0."""
     return Expm1.apply(as_float(input))
 
 
+@autocasts
 def log(input: Any) -> Tensor:
     """The logarithm to the base e: -inf at 0, NaN below."""
     return Log.apply(as_float(input))
 
 
+@autocasts
 def log2(input: Any) -> Tensor:
     """The logarithm to the base 2."""
     return Log2.apply(as_float(input))
 
 
+@autocasts
 def log10(input: Any) -> Tensor:
     """The logarithm to the base 10."""
     return Log10.apply(as_float(input))
 
 
+@autocasts
 def log1p(input: Any) -> Tensor:
     """log(1 + input), without the loss of digits near 0."""
     return Log1p.apply(as_float(input))
@@ -339,6 +346,7 @@ def sqrt(input: Any) -> Tensor:
     return Sqrt.apply(as_float(input))
 
 
+@autocasts
 def rsqrt(input: Any) -> Tensor:
     """1 / sqrt(input)."""
     return Rsqrt.apply(as_float(input))
@@ -359,6 +367,7 @@ def cos(input: Any) -> Tensor:
     return Cos.apply(as_float(input))
 
 
+@autocasts
 def tan(input: Any) -> Tensor:
     """The tangent of an angle in radians."""
     return Tan.apply(as_float(input))

@@ -17,6 +17,7 @@ from ..autograd.tensor import wrap
 from ..backend import of
 from ..backend.plain.norm import wide_dtype
 from .arithmetic import add, div, mul, neg, pow, square, sub
+from .autocast import autocasts
 from .common import (
     as_float,
     as_tensor,
@@ -38,7 +39,9 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
+    "dice_loss",
     "gaussian_nll_loss",
+    "generalized_dice_loss",
     "hinge_embedding_loss",
     "huber_loss",
     "kl_div",
@@ -47,6 +50,7 @@ __all__ = [
     "mse_loss",
     "multi_margin_loss",
     "nll_loss",
+    "sigmoid_cross_entropy",
     "sigmoid_focal_loss",
     "smooth_l1_loss",
     "soft_margin_loss",
@@ -77,7 +81,7 @@ def _pair(op: str, input: Any, target: Any, reduction: str) -> tuple[Tensor, Ten
         warnings.warn(
             f"{op}: target {target.shape} has another shape than input {input.shape} and is "
             "broadcast, which is rarely meant; reshape one of them",
-            stacklevel=3,
+            stacklevel=4,
         )
     return input, target
 
@@ -90,11 +94,16 @@ def _same_shape(op: str, input: Tensor, target: Tensor) -> None:
 # -- classes ---------------------------------------------------------------------------------------
 
 
+def _flat(x: Any, dims: int) -> Any:
+    """x with its dimensions from `dims` on as one, of length 1 if there are none."""
+    return x.reshape(*x.shape[:dims], math.prod(x.shape[dims:]))
+
+
 class CrossEntropy(Function):
     """sum_c q_c (-log softmax(x)_c) of each row, q from its target class; then reduced.
 
-    x is (N, C, L), the target (N, L); see minidl/backend/plain/losses.py for q. With the means of a
-    "mean" the reduced loss is multiplied by a factor, 1 / sum of the weights of the target classes.
+    x is (N, C, ...), the target (N, ...); see minidl/backend/plain/losses.py for q. With a "mean"
+    the reduced loss is multiplied by a factor, 1 / sum of the weights of the target classes.
     """
 
     @quiet
@@ -109,9 +118,13 @@ class CrossEntropy(Function):
     ) -> Any:
         self.ignore_index, self.smoothing = ignore_index, smoothing
         backend = of(x)
-        loss, p, rows = backend.cross_entropy(x, target, weight, ignore_index, smoothing)
+        loss, p, rows = backend.cross_entropy(
+            _flat(x, 2), _flat(target, 1), weight, ignore_index, smoothing
+        )
         factor = None
-        if reduction != "none":
+        if reduction == "none":
+            loss = loss.reshape(target.shape)
+        else:
             loss = backend.xp.asarray(loss.sum())
         if reduction == "mean":  # no row that counts: 0 / 0, NaN as in torch
             factor = backend.xp.asarray(1 / rows.sum())
@@ -157,9 +170,10 @@ class CrossEntropyGrad(Function):
         g = grad.astype(p.dtype, copy=False)
         if factor is not None:
             g = g * factor
-        g = backend.xp.broadcast_to(g, target.shape)
-        dx = backend.cross_entropy_grad(p, g, target, weight, ignore_index, smoothing)
-        return dx.astype(x.dtype, copy=False)
+        rows = _flat(target, 1)
+        g = g.reshape(rows.shape) if g.ndim else backend.xp.broadcast_to(g, rows.shape)
+        dx = backend.cross_entropy_grad(p, g, rows, weight, ignore_index, smoothing)
+        return dx.reshape(x.shape).astype(x.dtype, copy=False)
 
     def backward(self, v: Tensor) -> Any:
         grad, x, target, weight, p, factor = self.saved_tensors
@@ -195,6 +209,7 @@ class CrossEntropyGrad(Function):
         return by_grad, by_x
 
 
+@autocasts
 def cross_entropy(
     input: Tensor,
     target: Tensor,
@@ -234,7 +249,7 @@ def cross_entropy(
     _check_weight(op, input, weight)
     if input.shape == target.shape:
         return _soft_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
-    x, labels, shape = _rows(op, input, target, ignore_index)
+    x, labels, shape = _classes(op, input, target, ignore_index)
     loss = CrossEntropy.apply(
         x,
         labels,
@@ -289,10 +304,13 @@ def _check_weight(op: str, input: Tensor, weight: Tensor | None) -> None:
         raise ValueError(f"{op}: weight is a constant without a gradient; pass weight.detach()")
 
 
-def _rows(
-    op: str, input: Tensor, target: Tensor, ignore_index: int
+def _classes(
+    op: str, input: Tensor, target: Tensor, ignore_index: int, least: int = 1
 ) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-    """input as (N, C, L), target classes as (N, L), and the shape of a loss for each target."""
+    """input as (N, C, ...), target classes as (N, ...), and the shape of a loss for each target.
+
+    Targets are below C; with `least` = 2, one score for each position may stand for two classes.
+    """
     if target.data.dtype.kind not in "iu":
         raise TypeError(
             f"{op}: target {target.shape} for input {input.shape} must hold integer classes, got "
@@ -308,10 +326,21 @@ def _rows(
         )
     if classes == 0:
         raise ValueError(f"{op}: input {input.shape} has no classes")
+    of(input.data).check_classes(op, target.data, max(classes, least), ignore_index)
+    target = astype(target, np.int64)
+    if input.ndim == 1:
+        input, target = reshape(input, batch), reshape(target, (1,))
+    return input, target, expected
+
+
+def _rows(
+    op: str, input: Tensor, target: Tensor, ignore_index: int
+) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    """`_classes` with all positions in one dimension: (N, C, L) and (N, L)."""
+    x, labels, expected = _classes(op, input, target, ignore_index)
+    n, classes, *positions = x.shape
     length = math.prod(positions)
-    of(input.data).check_classes(op, target.data, classes, ignore_index)
-    x = reshape(input, (n, classes, length))
-    return x, reshape(astype(target, np.int64), (n, length)), expected
+    return reshape(x, (n, classes, length)), reshape(labels, (n, length)), expected
 
 
 class PickClass(Function):
@@ -340,6 +369,7 @@ class PlaceClass(Function):
         return PickClass.apply(grad, target, ignore_index=self.ignore_index)
 
 
+@autocasts
 def nll_loss(
     input: Tensor,
     target: Tensor,
@@ -382,6 +412,7 @@ def nll_loss(
     return total
 
 
+@autocasts
 def multi_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -429,6 +460,127 @@ def multi_margin_loss(
     return _reduce(reshape(loss, shape), reduction)
 
 
+# -- regions ---------------------------------------------------------------------------------------
+
+
+def _regions(
+    op: str, input: Any, target: Any, ignore_index: int
+) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...]]:
+    """Scores and truths of maps as the regions that they claim.
+
+    Returns:
+        input as floats, of its own dtype; the probabilities p and the truths g (0 or 1), both
+        (N, C, L) in float32 or wider and 0 where the target is ignored; the shape (N, C).
+    """
+    input, target = as_float(input), as_tensor(target)
+    check_devices(op, input, target)
+    if input.ndim < 2:
+        raise ValueError(f"{op}: input must be (N, C, ...), got shape {input.shape}")
+    x, labels, _ = _classes(op, input, target, ignore_index, least=2)
+    n, classes, *positions = x.shape
+    length = math.prod(positions)
+    x = reshape(astype(x, wide_dtype(x.dtype)), (n, classes, length))
+    backend = of(x.data)
+    xp = backend.xp
+    t = labels.data.reshape(n, 1, length)
+    counted = t != ignore_index
+    x = masked(x, counted)  # scores that are not finite do no harm where they do not count
+    p = masked(sigmoid(x) if classes == 1 else softmax(x, 1), counted)
+    own = xp.arange(classes).reshape(1, classes, 1) if classes > 1 else 1
+    g = ((t == own) & counted).astype(x.dtype)
+    no_class = counted & ((t < 0) | (t >= max(classes, 2)))
+    g = backend.where(no_class, x.dtype.type(np.nan), g)
+    return input, p, wrap(g), (n, classes)
+
+
+@autocasts
+def dice_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    smooth: float = 1.0,
+) -> Tensor:
+    """1 - 2 sum p g / (sum p^2 + sum g^2), the soft Dice loss of each sample and class.
+
+    Milletari et al. 2016 (V-Net), section 3. p are the probabilities of the class (the
+    softmax of the scores; the sigmoid where there is one score for two classes), g is 1 where it is
+    the truth and 0 elsewhere; sums run over the positions of a sample. A region counts the same
+    however small it is, which is what cross entropy lacks.
+
+    Args:
+        input: scores, (N, C, ...), C at least 2; or (N, 1, ...) for the classes 0 and 1, of which
+            1 is the region.
+        target: integer classes, (N, ...).
+        weight: (C,), a constant: how much each class counts in the mean over classes.
+        ignore_index: positions with this target count in no sum.
+        reduction: "none", "mean" (over samples, and over classes by their weights) or "sum".
+        smooth: added to the numerator and the denominator. So a class that is nowhere, and
+            nowhere predicted, has the loss 0; with 0, as in the paper, it has NaN.
+
+    Returns:
+        0-d, or with "none" (N, C).
+
+    Raises:
+        ValueError: shapes that do not fit, or a negative `smooth`.
+        TypeError: a target that is not of integers.
+        IndexError: a target that is no class (on the CPU; elsewhere the loss is NaN).
+    """
+    op = "dice_loss"
+    _check_reduction(op, reduction)
+    if smooth < 0:
+        raise ValueError(f"{op}: smooth must not be negative, got {smooth}")
+    input, p, g, (n, classes) = _regions(op, input, target, ignore_index)
+    _check_weight(op, input, weight)
+    both = sum(mul(p, g), 2)
+    sizes = add(sum(square(p), 2), sum(g, 2))  # g^2 is g
+    loss = sub(1, div(add(mul(both, 2), smooth), add(sizes, smooth)))  # (N, C)
+    count: Any = n * classes
+    if weight is not None:
+        weight = astype(weight, loss.dtype)
+        loss, count = mul(loss, weight), mul(sum(weight), n)
+    if reduction != "none":
+        loss = sum(loss)
+    if reduction == "mean":
+        loss = div(loss, count)
+    return astype(loss, input.dtype)
+
+
+@autocasts
+def generalized_dice_loss(
+    input: Tensor, target: Tensor, ignore_index: int = -100, reduction: str = "mean"
+) -> Tensor:
+    """1 - 2 sum_c w_c sum p g / sum_c w_c sum (p + g), with w_c = 1 / (sum g)^2.
+
+    Sudre et al. 2017, section 2: one Dice loss for all classes of a sample, in which each class
+    counts by the inverse square of its size. A class that the sample does not have counts as its
+    smallest one does (in the paper it would count infinitely).
+
+    Args:
+        input, target, ignore_index: as in `dice_loss`.
+        reduction: "none", "mean" or "sum", over samples.
+
+    Returns:
+        0-d, or with "none" (N,); NaN for a sample without a position that counts.
+
+    Raises:
+        as `dice_loss`.
+    """
+    op = "generalized_dice_loss"
+    _check_reduction(op, reduction)
+    input, p, g, _ = _regions(op, input, target, ignore_index)
+    xp = of(p.data).xp
+    sizes = g.data.sum(axis=2)  # (N, C)
+    smallest = xp.where(sizes == 0, np.inf, sizes).min(axis=1, keepdims=True)
+    # Relative to the largest weight, so that squares of large regions are no tiny numbers.
+    w = wrap(xp.where(sizes == 0, 1.0, smallest / xp.maximum(sizes, 1.0)).astype(p.dtype) ** 2)
+    both = sum(mul(w, sum(mul(p, g), 2)), 1)
+    all_ = sum(mul(w, sum(add(p, g), 2)), 1)
+    loss = sub(1, div(mul(both, 2), all_))
+    return astype(_reduce(loss, reduction), input.dtype)
+
+
 # -- probabilities of two outcomes -----------------------------------------------------------------
 
 
@@ -460,6 +612,7 @@ class BinaryCrossEntropy(Function):
         return by_x, by_t
 
 
+@autocasts
 def binary_cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
 ) -> Tensor:
@@ -509,6 +662,7 @@ class BinaryCrossEntropyWithLogits(Function):
         )
 
 
+@autocasts
 def binary_cross_entropy_with_logits(
     input: Tensor,
     target: Tensor,
@@ -545,6 +699,73 @@ def binary_cross_entropy_with_logits(
     return _reduce(loss if weight is None else mul(loss, weight), reduction)
 
 
+@autocasts
+def sigmoid_cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    """Binary cross entropy of each class by itself, with labels that may be ignored.
+
+    One sigmoid for each class, for classes that do not exclude each other (Mask R-CNN's masks, He
+    et al. 2017, section 3). Targets are integers, as in `cross_entropy`; for shares between 0 and 1
+    there is `binary_cross_entropy_with_logits`.
+
+    Args:
+        input: scores, (N, C, ...).
+        target: integers: the class of each position, (N, ...); or of input's shape, 0 or 1 for each
+            class.
+        weight: (C,), a constant: how much each class counts.
+        ignore_index: targets of this value count nothing; in (N, ...), for all classes.
+        reduction: "none", "mean" (weighted, over what counts) or "sum".
+
+    Returns:
+        0-d, or with "none" of input's shape.
+
+    Raises:
+        ValueError: shapes that do not fit.
+        TypeError: a target that is not of integers.
+        IndexError: a target that is no class (on the CPU; elsewhere the loss is NaN).
+    """
+    op = "sigmoid_cross_entropy"
+    _check_reduction(op, reduction)
+    input, target = as_float(input), as_tensor(target)
+    check_devices(op, input, target)
+    if input.ndim < 2:
+        raise ValueError(f"{op}: input must be (N, C, ...), got shape {input.shape}")
+    _check_weight(op, input, weight)
+    backend = of(input.data)
+    classes, tail = input.shape[1], (1,) * (input.ndim - 2)
+    if target.shape == input.shape:
+        if target.data.dtype.kind not in "iu":
+            raise TypeError(f"{op}: target {target.shape} must hold integers, got {target.dtype}")
+        backend.check_classes(op, target.data, 2, ignore_index)
+        t, limit, own = target.data.astype(np.int64, copy=False), 2, 1
+    else:
+        _, labels, _ = _classes(op, input, target, ignore_index)
+        t, limit = labels.data[:, None], classes
+        own = backend.xp.arange(classes).reshape(1, classes, *tail)
+    counted = t != ignore_index
+    x = masked(input, counted)
+    truth = ((t == own) & counted).astype(x.dtype)
+    no_class = counted & ((t < 0) | (t >= limit))
+    truth = backend.where(no_class, x.dtype.type(np.nan), truth)
+    loss = masked(BinaryCrossEntropyWithLogits.apply(x, wrap(truth)), counted)
+    counts = backend.xp.broadcast_to(counted, x.shape).astype(wide_dtype(x.dtype))
+    if weight is not None:
+        weight = reshape(astype(weight, x.dtype), (1, classes, *tail))
+        loss, counts = mul(loss, weight), counts * weight.data
+    if reduction == "none":
+        return loss
+    total = sum(loss)
+    if reduction == "mean":
+        total = div(total, wrap(backend.xp.asarray(counts.sum()).astype(x.dtype, copy=False)))
+    return total
+
+
+@autocasts
 def sigmoid_focal_loss(
     inputs: Tensor,
     targets: Tensor,
@@ -583,6 +804,7 @@ def sigmoid_focal_loss(
     return _reduce(loss, reduction)
 
 
+@autocasts
 def soft_margin_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """log(1 + exp(-target input)) for targets 1 and -1: the logistic loss.
 
@@ -609,6 +831,7 @@ def soft_margin_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> 
 # -- distances -------------------------------------------------------------------------------------
 
 
+@autocasts
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """(input - target)^2.
 
@@ -620,6 +843,7 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     return _reduce(square(sub(input, target)), reduction)
 
 
+@autocasts
 def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """|input - target|.
 
@@ -647,6 +871,7 @@ class SmoothL1(Function):
         return mul(grad, clamp(div(d, self.beta), -1.0, 1.0))
 
 
+@autocasts
 def smooth_l1_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0
 ) -> Tensor:
@@ -669,6 +894,7 @@ def smooth_l1_loss(
     return _reduce(abs(d) if beta == 0 else SmoothL1.apply(d, beta=beta), reduction)
 
 
+@autocasts
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0
 ) -> Tensor:
@@ -693,6 +919,7 @@ def huber_loss(
 # -- margins ---------------------------------------------------------------------------------------
 
 
+@autocasts
 def hinge_embedding_loss(
     input: Tensor, target: Tensor, margin: float = 1.0, reduction: str = "mean"
 ) -> Tensor:
@@ -715,6 +942,7 @@ def hinge_embedding_loss(
     return _reduce(add(close, apart), reduction)
 
 
+@autocasts
 def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, reduction: str = "mean"
 ) -> Tensor:
@@ -755,6 +983,7 @@ class LiftTo(Function):
         return grad
 
 
+@autocasts
 def gaussian_nll_loss(
     input: Tensor,
     target: Tensor,
@@ -821,6 +1050,7 @@ class XLogX(Function):
         return masked(mul(grad, add(logarithm, 1)), positive)
 
 
+@autocasts
 def kl_div(
     input: Tensor, target: Tensor, reduction: str = "mean", log_target: bool = False
 ) -> Tensor:
@@ -844,7 +1074,7 @@ def kl_div(
         warnings.warn(
             "kl_div: reduction 'mean' divides by the number of elements; 'batchmean' gives the "
             "mean divergence of a sample",
-            stacklevel=2,
+            stacklevel=3,
         )
     input = as_float(input)
     target = astype(as_tensor(target, input), input.dtype)

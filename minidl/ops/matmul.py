@@ -17,6 +17,7 @@ import numpy as np
 from ..autograd import Function, Tensor
 from ..backend import of
 from .arithmetic import mul
+from .autocast import autocasts
 from .common import as_tensor, astype, sum_to
 from .shape import Permute, diagonal, mT, reshape
 
@@ -69,6 +70,7 @@ class Linear(Function):
         )
 
 
+@autocasts
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input @ weight.T + bias.
 
@@ -92,6 +94,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return Linear.apply(input, weight, bias)
 
 
+@autocasts
 def matmul(input: Any, other: Any) -> Tensor:
     """The matrix product, `input @ other`.
 
@@ -135,12 +138,14 @@ def _matmul(op: str, input: Any, other: Any) -> Tensor:
     return product if product.shape == shape else reshape(product, shape)
 
 
+@autocasts
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """The product of two matrices, (M, K) and (K, N) -> (M, N)."""
     _check_ranks("mm", input, mat2, 2)
     return _matmul("mm", input, mat2)
 
 
+@autocasts
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """Products of matrices, pair by pair: (B, M, K) and (B, K, N) -> (B, M, N)."""
     _check_ranks("bmm", input, mat2, 3)
@@ -149,12 +154,14 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     return _matmul("bmm", input, mat2)
 
 
+@autocasts
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """The inner product of two vectors of one length; 0-d."""
     _check_ranks("dot", input, tensor, 1)
     return _matmul("dot", input, tensor)
 
 
+@autocasts
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """input[i] vec2[j] for two vectors, (M,) and (N,) -> (M, N)."""
     _check_ranks("outer", input, vec2, 1)
@@ -184,6 +191,7 @@ def _check_dtypes(op: str, *tensors: Tensor) -> None:
 # -- einsum ---------------------------------------------------------------------------------------
 
 
+@autocasts
 def einsum(equation: str, *operands: Any) -> Tensor:
     """Sums of products, written with a letter for each dimension: "bij,bjk->bik".
 

@@ -1,13 +1,13 @@
 """Normalisation: batch, layer, group, instance, local response, and to unit length.
 
 Batch normalisation: Ioffe and Szegedy 2015. Layer: Ba, Kiros and Hinton 2016. Instance: Ulyanov,
-Vedaldi and Lempitsky 2016. Group: Wu and He 2018. The four are one function (`BatchNorm` below) on
-different views of the input: numbers that share their mean and variance are laid out as a channel.
+Vedaldi and Lempitsky 2016. Group: Wu and He 2018. The last three are one function (`GroupNorm`
+below), which differs from batch normalisation only in which numbers share a mean and a variance:
 
     batch_norm      (N, C, L)            each channel over samples and positions
-    layer_norm      (1, N, C L)          each sample over channels and positions
-    instance_norm   (1, N C, L)          each channel of each sample over positions
-    group_norm      (1, N G, C / G L)    each group of channels of each sample
+    layer_norm      (N, C L, 1), G = 1   each sample over channels and positions
+    instance_norm   (N, C, L),   G = C   each channel of each sample over positions
+    group_norm      (N, C, L)            each group of C / G channels of each sample
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from ..autograd import Function, Tensor
 from ..autograd.tensor import wrap
 from ..backend import of
 from ..backend.plain.norm import wide_dtype
-from .activation import relu
+from .activation import hardtanh, relu
 from .arithmetic import div, mul, neg, pow
+from .autocast import autocasts
 from .common import as_float, astype, broadcast_to, check_devices, check_dim, masked, quiet
 from .elementwise import abs, clamp, rsqrt, sqrt
 from .reduction import amax, sum
@@ -97,9 +98,10 @@ class ChannelSum(Function):
 
 
 class BatchNorm(Function):
-    """y = weight x^ + bias with x^ = (x - mean) / sqrt(var + eps) of each channel; or max(y, 0).
+    """y = weight x^ + bias with x^ = (x - mean) / sqrt(var + eps) of each channel.
 
-    x is (N, C, L); weight and bias are (C,) or None. The gradient is `BatchNormGrad`.
+    With a ceiling, min(max(y, 0), ceiling) instead. x is (N, C, L); weight and bias are (C,) or
+    None. The gradient is `BatchNormGrad`.
     """
 
     @quiet
@@ -109,16 +111,16 @@ class BatchNorm(Function):
         weight: Any,
         bias: Any,
         eps: float,
-        relu: bool = False,
+        ceiling: float | None = None,
         observe: Callable[[Any, Any], None] | None = None,
     ) -> Any:
-        y, mean, var = of(x).batch_norm(x, weight, bias, eps, relu)
+        y, mean, var = of(x).batch_norm(x, weight, bias, eps, ceiling)
         if observe is not None:
             observe(mean, var)
-        self.eps = eps
+        self.eps, self.ceiling = eps, ceiling
         self.bias_dtype = None if bias is None else bias.dtype
         invstd = 1 / of(x).xp.sqrt(var + eps)
-        self.save_for_backward(x, weight, mean, invstd, y if relu else None)
+        self.save_for_backward(x, weight, mean, invstd, None if ceiling is None else y)
         return y
 
     def backward(self, grad: Tensor) -> Any:
@@ -130,6 +132,7 @@ class BatchNorm(Function):
             mean=mean.data,
             invstd=invstd.data,
             rectified=None if y is None else y.data,
+            ceiling=self.ceiling,
             eps=self.eps,
             bias_dtype=self.bias_dtype,
         )
@@ -162,12 +165,15 @@ class BatchNormGrad(Function):
         mean: Any,
         invstd: Any,
         rectified: Any,
+        ceiling: float | None,
         eps: float,
         bias_dtype: Any,
     ) -> Any:
-        self.mean, self.invstd, self.eps = mean, invstd, eps
+        self.mean, self.invstd, self.eps, self.ceiling = mean, invstd, eps, ceiling
         self.save_for_backward(grad, x, weight, rectified)
-        dx, dweight, dbias = of(x).batch_norm_grad(grad, x, weight, mean, invstd, rectified)
+        dx, dweight, dbias = of(x).batch_norm_grad(
+            grad, x, weight, mean, invstd, rectified, ceiling
+        )
         dweight = dweight.astype(x.dtype if weight is None else weight.dtype, copy=False)
         return dx, dweight, dbias.astype(bias_dtype or x.dtype, copy=False)
 
@@ -177,7 +183,7 @@ class BatchNormGrad(Function):
         wide = wide_dtype(x.dtype)
         count = x.shape[0] * x.shape[2]
         if rectified is not None:
-            passed = rectified.data > 0
+            passed = (rectified.data > 0) & (rectified.data < self.ceiling)
             grad = masked(grad, passed)
 
         mean = div(ChannelSum.apply(x, dtype=wide), count)
@@ -211,9 +217,136 @@ class BatchNormGrad(Function):
             mean=self.mean,
             invstd=self.invstd,
             rectified=None,
+            ceiling=None,
             eps=self.eps,
             bias_dtype=None,
         )
+
+
+class GroupNorm(Function):
+    """y = weight x^ + bias with x^ = (x - mean) / sqrt(var + eps) of each group of each sample.
+
+    x is (N, C, L); groups divides C; weight and bias are (C,) or None. The gradient is
+    `GroupNormGrad`.
+    """
+
+    @quiet
+    def forward(
+        self,
+        x: Any,
+        weight: Any,
+        bias: Any,
+        groups: int,
+        eps: float,
+        observe: Callable[[Any, Any], None] | None = None,
+    ) -> Any:
+        y, mean, var = of(x).group_norm(x, groups, weight, bias, eps)
+        if observe is not None:
+            observe(mean, var)
+        self.groups, self.eps = groups, eps
+        self.bias_dtype = None if bias is None else bias.dtype
+        self.save_for_backward(x, weight, mean, 1 / of(x).xp.sqrt(var + eps))
+        return y
+
+    def backward(self, grad: Tensor) -> Any:
+        x, weight, mean, invstd = self.saved_tensors
+        dx, dweight, dbias = GroupNormGrad.apply(
+            grad,
+            x,
+            weight,
+            groups=self.groups,
+            mean=mean.data,
+            invstd=invstd.data,
+            eps=self.eps,
+            bias_dtype=self.bias_dtype,
+        )
+        return dx, None if weight is None else dweight, None if self.bias_dtype is None else dbias
+
+
+class GroupNormGrad(Function):
+    """The gradients of `GroupNorm`, and the gradients of these.
+
+    With averages <.> over a group of M numbers, r = 1 / sqrt(var + eps) of a group, h = weight grad
+    and P(h) = h - <h> - x^ <h x^>,
+
+        dx = r P(h),    dweight = sum grad x^,    dbias = sum grad.
+
+    Let v, p, q be the gradients with respect to these three, and A = sum v P(h) over a group. As in
+    `BatchNormGrad`, where the weight is the same number for all of a group:
+
+        d/dgrad   = weight r P(v) + p x^ + q
+        d/dweight = sum grad r P(v)
+        d/dx      = r P(u) - A r^2 x^ / M,    u = p grad - r (v <h x^> + h <v x^>)
+    """
+
+    def forward(
+        self,
+        grad: Any,
+        x: Any,
+        weight: Any,
+        groups: int,
+        mean: Any,
+        invstd: Any,
+        eps: float,
+        bias_dtype: Any,
+    ) -> Any:
+        self.groups, self.mean, self.invstd, self.eps = groups, mean, invstd, eps
+        self.save_for_backward(grad, x, weight)
+        dx, dweight, dbias = of(x).group_norm_grad(grad, x, groups, weight, mean, invstd)
+        dweight = dweight.astype(x.dtype if weight is None else weight.dtype, copy=False)
+        return dx, dweight, dbias.astype(bias_dtype or x.dtype, copy=False)
+
+    def backward(self, v: Tensor, p: Tensor, q: Tensor) -> Any:
+        grad, x, weight = self.saved_tensors
+        need_grad, need_x, need_weight = self.needs_input_grad
+        wide = wide_dtype(x.dtype)
+        count = x.data.size // self.mean.size
+
+        mean = div(self._total(x), count)
+        centred = ChannelAffine.apply(self._rows(x), None, neg(mean))
+        r = rsqrt(div(ChannelDot.apply(centred, centred, dtype=wide), count) + self.eps)
+        normalised = ChannelAffine.apply(centred, r, None)  # (1, N G, M)
+        h = grad if weight is None else ChannelAffine.apply(grad, weight, None)
+
+        by_grad = by_x = by_weight = None
+        if need_grad or need_weight:
+            unit = self._projected(v, x)  # r P(v)
+            by_weight = ChannelDot.apply(grad, unit, dtype=weight.dtype) if need_weight else None
+            if weight is not None:
+                unit = ChannelAffine.apply(unit, weight, None)
+            by_grad = unit + ChannelAffine.apply(reshape(normalised, x.shape), p, q)
+        if need_x:
+            v_rows, h_rows = self._rows(v), self._rows(h)
+            scale = div(r, -count)
+            v_x, h_x = (ChannelDot.apply(t, normalised, dtype=wide) for t in (v_rows, h_rows))
+            u = ChannelAffine.apply(v_rows, mul(scale, h_x), None)
+            u = u + ChannelAffine.apply(h_rows, mul(scale, v_x), None)
+            u = reshape(u, x.shape) + ChannelAffine.apply(grad, p, None)
+            r_a = ChannelDot.apply(v_rows, self._rows(self._projected(h, x)), dtype=wide)
+            last = ChannelAffine.apply(normalised, mul(scale, r_a), None)
+            by_x = self._projected(u, x) + reshape(last, x.shape)
+        return by_grad, by_x, by_weight
+
+    def _rows(self, x: Tensor) -> Tensor:
+        """Each group as a channel: (1, N G, M)."""
+        return reshape(x, (1, self.mean.size, x.data.size // self.mean.size))
+
+    def _total(self, x: Tensor) -> Tensor:
+        return ChannelSum.apply(self._rows(x), dtype=wide_dtype(x.dtype))
+
+    def _projected(self, h: Tensor, x: Tensor) -> Tensor:
+        """r P(h)."""
+        dx, _, _ = GroupNormGrad.apply(
+            h,
+            x,
+            None,
+            groups=self.groups,
+            mean=self.mean,
+            invstd=self.invstd,
+            eps=self.eps,
+            bias_dtype=None,
+        )
+        return dx
 
 
 def batch_norm(
@@ -255,7 +388,7 @@ def batch_norm(
         training,
         momentum,
         eps,
-        False,
+        None,
     )
 
 
@@ -268,10 +401,14 @@ def batch_norm_relu(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    ceiling: float = math.inf,
 ) -> Tensor:
     """`relu(batch_norm(...))`, in training as one operation that keeps one array less.
 
-    Arguments, result and errors as `batch_norm`.
+    Arguments, result and errors as `batch_norm`, and
+
+    Args:
+        ceiling: what the result is cut off at: 6 for ReLU6.
     """
     return _batch_norm(
         "batch_norm_relu",
@@ -283,7 +420,7 @@ def batch_norm_relu(
         training,
         momentum,
         eps,
-        True,
+        ceiling,
     )
 
 
@@ -297,7 +434,7 @@ def _batch_norm(
     training: bool,
     momentum: float,
     eps: float,
-    rectify: bool,
+    ceiling: float | None,
 ) -> Tensor:
     input = as_float(input)
     _check_channels(op, input, 2, running_mean, running_var, weight, bias)
@@ -319,13 +456,15 @@ def _batch_norm(
             _update(running_mean, mean, momentum)
             _update(running_var, var * (count / (count - 1)), momentum)
 
-        y = BatchNorm.apply(x, weight, bias, eps=eps, relu=rectify, observe=observe)
+        y = BatchNorm.apply(x, weight, bias, eps=eps, ceiling=ceiling, observe=observe)
         return reshape(y, input.shape)
     if training:  # an empty batch: there are no statistics, and no elements to normalise
         y = ChannelAffine.apply(x, weight, bias)
     else:
         y = _with_running_statistics(x, running_mean, running_var, weight, bias, eps)
-    return reshape(relu(y) if rectify else y, input.shape)
+    if ceiling is not None:
+        y = relu(y) if ceiling == math.inf else hardtanh(y, 0.0, ceiling)
+    return reshape(y, input.shape)
 
 
 def _with_running_statistics(
@@ -387,6 +526,7 @@ def _check_channels(
             raise TypeError(f"{op}: {name} must be floating-point, got {vector.dtype}")
 
 
+@autocasts
 def layer_norm(
     input: Tensor,
     normalized_shape: Sequence[int] | int,
@@ -420,12 +560,12 @@ def layer_norm(
             )
     size = math.prod(shape)
     rows = math.prod(input.shape[: -len(shape)])
-    y = _standardize(reshape(input, (1, rows, size)), eps)
-    # Weight and bias belong to the elements of a row: now rows are samples, elements channels.
-    y = _affine(reshape(y, (rows, size, 1)), weight, bias)
+    # Weight and bias belong to the elements of a row: rows are samples, elements channels.
+    y = _group_norm(reshape(input, (rows, size, 1)), 1, weight, bias, eps)
     return reshape(y, input.shape)
 
 
+@autocasts
 def group_norm(
     input: Tensor,
     num_groups: int,
@@ -458,10 +598,10 @@ def group_norm(
             f"group_norm: expected more than 1 value per channel, got input {input.shape} in "
             f"{num_groups} groups"
         )
-    y = _standardize(reshape(input, (1, n * num_groups, size)), eps)
-    return reshape(_affine(_as_channels(reshape(y, input.shape)), weight, bias), input.shape)
+    return reshape(_group_norm(_as_channels(input), num_groups, weight, bias, eps), input.shape)
 
 
+@autocasts
 def instance_norm(
     input: Tensor,
     running_mean: Tensor | None = None,
@@ -505,25 +645,22 @@ def instance_norm(
         _update(running_mean, mean.reshape(n, channels).mean(axis=0), momentum)
         _update(running_var, var.reshape(n, channels).mean(axis=0), momentum)
 
-    y = _standardize(reshape(x, (1, n * channels, length)), eps, observe)
-    return reshape(_affine(reshape(y, x.shape), weight, bias), input.shape)
+    return reshape(_group_norm(x, channels, weight, bias, eps, observe), input.shape)
 
 
-def _standardize(
-    x: Tensor, eps: float, observe: Callable[[Any, Any], None] | None = None
+def _group_norm(
+    x: Tensor,
+    groups: int,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    observe: Callable[[Any, Any], None] | None = None,
 ) -> Tensor:
-    """Each row of x (1, R, M) less its mean, over its standard deviation."""
-    if not x.data.size:
-        return x
-    return BatchNorm.apply(x, None, None, eps=eps, observe=observe)
-
-
-def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """weight x + bias for x (N, C, L) and any shape of weight and bias with C elements."""
-    if weight is None and bias is None:
-        return x
+    """`GroupNorm` of x (N, C, L), and any shape of weight and bias with C elements."""
     scale, shift = (None if v is None else reshape(v, (-1,)) for v in (weight, bias))
-    return ChannelAffine.apply(x, scale, shift)
+    if not x.data.size:  # there are no statistics, and no elements to normalise
+        return x if scale is None and shift is None else ChannelAffine.apply(x, scale, shift)
+    return GroupNorm.apply(x, scale, shift, groups=groups, eps=eps, observe=observe)
 
 
 # -- normalisation by neighbours and by length -----------------------------------------------------
@@ -545,6 +682,7 @@ class ChannelWindow(Function):
         return ChannelWindow.apply(grad, before=self.after, after=self.before)
 
 
+@autocasts
 def local_response_norm(
     input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Tensor:
@@ -572,6 +710,7 @@ def local_response_norm(
     return div(input, pow(mul(squares, alpha / size) + k, beta))
 
 
+@autocasts
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
     """x / max(|x|_p, eps): vectors of length 1.
 

@@ -16,6 +16,7 @@ import numpy as np
 from ..autograd import Function, Tensor
 from ..autograd.tensor import wrap
 from ..backend import of
+from .autocast import autocasts
 from .common import as_float, as_tensor, astype, check_dim, check_dims, masked, numpy_names, quiet
 from .elementwise import abs, exp
 from .selection import TakeAlong, ValuesIndices, maximum, minimum
@@ -209,6 +210,7 @@ class CumSum(Function):
         return CumSum.apply(grad, self.axis, not self.from_end)
 
 
+@autocasts
 def sum(
     input: Tensor,
     dim: Dims = None,
@@ -237,6 +239,7 @@ def sum(
     return Sum.apply(x, check_dims("sum", dim, x.data.ndim), keepdim)
 
 
+@autocasts
 def mean(
     input: Tensor,
     dim: Dims = None,
@@ -257,6 +260,7 @@ def mean(
     return Mean.apply(x, check_dims("mean", dim, x.data.ndim), keepdim)
 
 
+@autocasts
 def var(
     input: Tensor,
     dim: Dims | bool = None,
@@ -285,6 +289,7 @@ def var(
     return Var.apply(*_moments("var", input, dim, unbiased, keepdim, correction, axis, keepdims))
 
 
+@autocasts
 def std(
     input: Tensor,
     dim: Dims | bool = None,
@@ -371,6 +376,7 @@ def min(
     return _max("min", input, *numpy_names("min", dim, keepdim, axis, keepdims))
 
 
+@autocasts
 def prod(
     input: Tensor,
     dim: int | None = None,
@@ -417,6 +423,7 @@ def prod(
     return reshape(x, shape)
 
 
+@autocasts
 def logsumexp(
     input: Tensor,
     dim: Dims = None,
@@ -434,6 +441,7 @@ def logsumexp(
     return LogSumExp.apply(x, check_dims("logsumexp", dim, x.ndim), keepdim)
 
 
+@autocasts
 def norm(
     input: Tensor,
     p: float | str | None = "fro",
@@ -479,6 +487,7 @@ def norm(
     return Norm.apply(x, float(p), check_dims("norm", dim, x.ndim), keepdim)
 
 
+@autocasts
 def cumsum(
     input: Tensor, dim: int | None = None, *, dtype: Any = None, axis: int | None = None
 ) -> Tensor:

@@ -100,7 +100,7 @@ def roi_align(
             is what was published; True what detectors use since.
 
     Returns:
-        (K, C, ph, pw).
+        (K, C, ph, pw). A NaN or infinity in the map may spread over all bins of a box.
 
     Raises:
         TypeError: boxes are neither an array nor a list of arrays.
@@ -145,7 +145,8 @@ def ps_roi_pool(
 
     Returns:
         (K, C, ph, pw). (torchvision's forward leaves the last row and column of the map out, its
-        backward does not; here both take them in.)
+        backward does not; here both take them in.) A NaN or infinity in the map may spread over
+        other boxes of its image.
 
     Raises:
         TypeError, IndexError: as in `roi_align`.
@@ -205,10 +206,10 @@ def _arguments(
         bins = ()
     if len(bins) != 2 or min(bins) < 1:
         raise ValueError(f"{op}: output_size must be one or two positive integers, got {sizes}")
-    return x, _rois(op, x, boxes), bins
+    return x, as_rois(op, x, boxes), bins
 
 
-def _rois(op: str, x: Tensor, boxes: Any) -> Any:
+def as_rois(op: str, x: Tensor, boxes: Any) -> Any:
     """Boxes in one array (K, 5), in float64 for a map of float64, else in float32.
 
     In float16 a coordinate above 2048 would be rounded to a multiple of two pixels.

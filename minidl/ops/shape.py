@@ -25,6 +25,7 @@ from .common import _CATEGORY, as_tensor, astype, broadcast_to, check_dim, sum_t
 __all__ = [
     "broadcast_tensors",
     "cat",
+    "channel_shuffle",
     "chunk",
     "clone",
     "contiguous",
@@ -188,6 +189,30 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     for target, moved in sorted(zip(targets, sources, strict=True)):
         order.insert(target, moved)
     return Permute.apply(input, dims=tuple(order))
+
+
+def channel_shuffle(input: Tensor, groups: int) -> Tensor:
+    """The channels of `groups` equal groups in turn: 0 1 2 | 3 4 5 become 0 3 1 4 2 5.
+
+    Zhang et al. 2017, "ShuffleNet", figure 1: channels written row by row, read column by column.
+
+    Args:
+        input: (N, C, ...) with at least one dimension after the channels.
+        groups: divides C.
+
+    Raises:
+        ValueError: too few dimensions, or groups that do not divide the channels.
+    """
+    shape = input.shape
+    if len(shape) < 3:
+        raise ValueError(f"channel_shuffle: input must be (N, C, ...), got {shape}")
+    if groups < 1 or shape[1] % groups:
+        raise ValueError(
+            f"channel_shuffle: {shape[1]} channels cannot be divided into {groups} groups (input "
+            f"{shape})"
+        )
+    table = _reshape(input, (shape[0], groups, shape[1] // groups, *shape[2:]))
+    return _reshape(transpose(table, 1, 2), shape)
 
 
 def squeeze(input: Tensor, dim: Any = None) -> Tensor:

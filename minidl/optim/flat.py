@@ -4,6 +4,9 @@ A network has dozens of parameters, most of them small; updating them one by one
 calls (on a GPU: in launches) than in arithmetic. Here the parameters of a group that share dtype
 and device move into one flat array, and every `p.data` becomes a view of its part. Gradients are
 gathered by one concatenation, and the optimiser's state (momentum and the like) is flat, too.
+
+With master weights, parameters in half precision have a float32 twin: the flat array that is
+updated, with state in float32, and then rounded into the array that the parameters are views of.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from typing import Any
 
 from ..autograd import Tensor, wrap
 from ..backend import Array, of
+from ..backend.plain.norm import wide_dtype
 
 __all__ = ["Run", "lay_out"]
 
@@ -49,17 +53,28 @@ class Run:
 
 
 class Flat:
-    """The flat arrays of parameters of one dtype and device."""
+    """The flat arrays of parameters of one dtype and device.
 
-    def __init__(self, params: Sequence[Tensor]) -> None:
+    Args:
+        params: the parameters.
+        master_weights: whether half-precision parameters get a float32 twin.
+    """
+
+    def __init__(self, params: Sequence[Tensor], master_weights: bool = False) -> None:
         self.params = list(params)
         self.backend = of(params[0].data)
         self.bounds = [0]
         for p in self.params:
             self.bounds.append(self.bounds[-1] + p.numel())
-        self.data = self.backend.xp.concatenate([p.data.reshape(-1) for p in self.params])
+        stored = self.backend.xp.concatenate([p.data.reshape(-1) for p in self.params])
+        self.views = self._views(stored)
+        self.data = stored
+        self.stored: Array | None = None  # the parameters, where they are not `data` itself
+        if master_weights and stored.dtype.itemsize < 4:
+            self.data, self.stored = stored.astype(wide_dtype(stored.dtype)), stored
+            self.masters = self._views(self.data)
+            self.versions = [p._version[0] for p in self.params]
         self.grad = self.backend.xp.empty_like(self.data)
-        self.views = self._views(self.data)
         self.states: dict[str, Array] = {}
         self.state_views: dict[str, list[Array]] = {}
         for p, view in zip(self.params, self.views, strict=True):
@@ -76,6 +91,8 @@ class Flat:
 
     def prepare(self, names: Sequence[str], state: State) -> None:
         """Make flat arrays for the state of these names, with what `state` holds already."""
+        if self.stored is not None:
+            self._follow(state)
         for name in names:
             if name in self.states:
                 continue
@@ -88,6 +105,38 @@ class Flat:
                     view[...] = self.backend.asarray(before.data, view.dtype, index)
                     state[p][name] = wrap(view)
             self.states[name], self.state_views[name] = flat, views
+
+    def _follow(self, state: State) -> None:
+        """Take master weights from `state`, and those of parameters that others have changed."""
+        for i, (p, master) in enumerate(zip(self.params, self.masters, strict=True)):
+            before = state[p].get("master") if p in state else None
+            if p._version[0] != self.versions[i]:
+                master[...] = p.data
+            elif before is not None and before.data is not master:
+                index = self.backend.index_of(master)
+                master[...] = self.backend.asarray(before.data, master.dtype, index)
+            else:
+                continue
+            self.versions[i] = p._version[0]
+            state[p]["master"] = wrap(master)
+
+    def forget(self, state: State) -> None:
+        """Drop the master weights of parameters that others have changed or replaced."""
+        if self.stored is None:
+            return
+        for p, view, version in zip(self.params, self.views, self.versions, strict=True):
+            if (p.data is not view or p._version[0] != version) and p in state:
+                state[p].pop("master", None)
+
+    def finish(self, state: State) -> None:
+        """Round the master weights of a step into the parameters."""
+        if self.stored is None:
+            return
+        self.stored[...] = self.data
+        for i, (p, master) in enumerate(zip(self.params, self.masters, strict=True)):
+            self.versions[i] = p._version[0]
+            if "master" not in state[p]:
+                state[p]["master"] = wrap(master)
 
     def runs(self, names: Sequence[str], age_of: Callable[[Tensor], int]) -> list[Run]:
         """The longest runs of neighbours that have gradients and have the same age.
@@ -110,10 +159,10 @@ class Flat:
         return [Run(self, first, last + 1, age, names) for first, last, age in found]
 
 
-def lay_out(params: Sequence[Tensor]) -> list[Flat]:
+def lay_out(params: Sequence[Tensor], master_weights: bool = False) -> list[Flat]:
     """Flat arrays for `params`, one for each dtype and device among them."""
     kinds: dict[Any, list[Tensor]] = {}
     for p in params:
         backend = of(p.data)
         kinds.setdefault((p.dtype, backend, backend.index_of(p.data)), []).append(p)
-    return [Flat(group) for group in kinds.values()]
+    return [Flat(group, master_weights) for group in kinds.values()]

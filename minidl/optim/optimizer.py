@@ -11,6 +11,7 @@ import numpy as np
 
 from ..autograd import Tensor, enable_grad, wrap
 from ..backend import of, quietly
+from ..backend.plain.norm import wide_dtype
 from .flat import Flat, Run, lay_out
 
 __all__ = ["Optimizer"]
@@ -28,6 +29,9 @@ class Optimizer:
     Attributes:
         param_groups: one dictionary for each group; its options may be changed at any time.
         state: parameter -> what the rule remembers about it.
+        master_weights: set to True before the first step, parameters in half precision are updated
+            in float32 copies, which are kept in `state`, too; an update too small for 16 bits is
+            not lost. Parameters in float32 under `autocast` do not need it.
 
     Raises:
         ValueError: no parameters, or one that is in two groups.
@@ -80,6 +84,7 @@ class Optimizer:
                     f"{self._name}: {option} must not be negative, got {group[option]}"
                 )
 
+    master_weights = False
     _counts_steps = True  # whether the state of a parameter has its number of updates, "step"
 
     # -- groups -----------------------------------------------------------------------------------
@@ -147,6 +152,7 @@ class Optimizer:
                 for run in flat.runs(names, self._age):
                     quietly(self._update, run, group)
                     self._note(run)
+                flat.finish(self.state)
         self.steps_taken += 1
         return loss
 
@@ -158,7 +164,9 @@ class Optimizer:
             or sum(len(flat.params) for flat in flats) != len(params)
             or not all(flat.intact for flat in flats)
         ):
-            flats = self._flat[number] = lay_out(params)
+            for flat in flats or []:
+                flat.forget(self.state)
+            flats = self._flat[number] = lay_out(params, self.master_weights)
         return flats
 
     def _note(self, run: Run) -> None:
@@ -215,6 +223,7 @@ class Optimizer:
             for saved, group in zip(saved_groups, self.param_groups, strict=True)
         ]
         known = {n for group in groups for n in self._states(group)} | {"step"}
+        known |= {"master"} if self.master_weights else set()
         state: dict[Tensor, dict[str, Any]] = defaultdict(dict)
         for number, entries in state_dict["state"].items():
             p = params[number]
@@ -236,7 +245,8 @@ class Optimizer:
                         f"{tuple(array.shape)}, the parameter has {p.shape}"
                     )
                 backend = of(p.data)
-                copied = backend.asarray(array, p.dtype, backend.index_of(p.data)).copy()
+                dtype = wide_dtype(p.dtype) if self.master_weights else p.dtype
+                copied = backend.asarray(array, dtype, backend.index_of(p.data)).copy()
                 state[p][name] = wrap(copied)
         self.state = state
         self.param_groups = groups

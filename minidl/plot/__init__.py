@@ -2,6 +2,17 @@
 
 from .curves import curves
 from .grid import image_grid
+from .precision_recall import precision_recall
 from .report import report
+from .segmentation import class_colours, mask_overlay, paint_mask, segmentation_grid
 
-__all__ = ["curves", "image_grid", "report"]
+__all__ = [
+    "class_colours",
+    "curves",
+    "image_grid",
+    "mask_overlay",
+    "paint_mask",
+    "precision_recall",
+    "report",
+    "segmentation_grid",
+]

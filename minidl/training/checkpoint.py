@@ -88,7 +88,7 @@ class Checkpoint:
 
 
 def load_weights(model: Any, run: str | os.PathLike[str]) -> None:
-    """Give a model the weights of a run's checkpoint.
+    """Give a model the weights of a run's checkpoint: the averaged ones, if the run has them.
 
     Raises:
         FileNotFoundError: the run has no checkpoint.
@@ -99,7 +99,11 @@ def load_weights(model: Any, run: str | os.PathLike[str]) -> None:
         raise FileNotFoundError(f"{os.fspath(run)} has no {FILE}: nothing has been trained there")
     state = load(path, device="cpu")
     try:
-        model.load_state_dict(state["model"])
+        weights = dict(state["model"])
+        if "ema" in state:
+            average = state["ema"]["average"]
+            weights = {name: average.get(name, value) for name, value in weights.items()}
+        model.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(_misfit(path, "model", error)) from error
 

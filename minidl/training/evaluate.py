@@ -10,17 +10,20 @@ from typing import Any
 
 from ..autograd import Tensor, no_grad
 from ..backend import of, quiet
+from .batches import batches_on
+from .modes import eval_mode
 
-__all__ = ["Metrics", "Sums", "evaluate"]
+__all__ = ["Criterion", "Metrics", "Sums", "evaluate", "main_output"]
 
-Metrics = Mapping[str, Callable[[Tensor, Tensor], Tensor]]
+Criterion = Callable[[Any, Any], Tensor]
+Metrics = Mapping[str, Callable[[Any, Any], Tensor]]
 
 
 @no_grad()
 def evaluate(
     model: Any,
     loader: Any,
-    criterion: Callable[[Tensor, Tensor], Tensor] | None = None,
+    criterion: Criterion | None = None,
     metrics: Metrics | None = None,
     *,
     device: Any = None,
@@ -29,9 +32,10 @@ def evaluate(
     """Averages over all samples of `loader`, computed in eval mode without gradients.
 
     Args:
-        model: a Module; its mode is restored afterwards, and so are its weights.
-        loader: batches of (input, target).
-        criterion, metrics: functions of (output, target) averaged over a batch.
+        model: a Module; the mode of its parts is restored afterwards, and so are its weights.
+        loader: batches of (input, target), or others of `batches.py`.
+        criterion, metrics: functions of (output, target) averaged over a batch; with an
+            `AuxiliaryLoss`, metrics are given the main output.
         device: where the batches go; default: where the model is.
         ema: an `optim.EMA` of the model, whose averages are used in place of its own weights.
 
@@ -39,19 +43,20 @@ def evaluate(
         {"loss": ..., <metric>: ...}; NaN where the loader is empty.
     """
     device = device or next(iter(model.parameters())).device
-    functions = ({} if criterion is None else {"loss": criterion}) | dict(metrics or {})
-    sums = Sums(functions)
-    was_training = model.training
-    model.eval()
-    try:
-        with ema.averages() if ema is not None else nullcontext():
-            for x, y in loader:
-                x, y = x.to(device), y.to(device)
-                output = model(x)
-                sums.add(len(y), {name: f(output, y) for name, f in functions.items()})
-    finally:
-        model.train(was_training)
+    main = main_output(criterion)
+    sums = Sums([*([] if criterion is None else ["loss"]), *(metrics or {})])
+    with eval_mode(model), ema.averages() if ema is not None else nullcontext():
+        for batch in batches_on(loader, device):
+            output, target = batch.through(model), batch.target
+            values = {} if criterion is None else {"loss": criterion(output, target)}
+            values |= {name: f(main(output), target) for name, f in (metrics or {}).items()}
+            sums.add(batch.count, values)
     return sums.means()
+
+
+def main_output(criterion: Any) -> Callable[[Any], Any]:
+    """What takes the part that metrics are given out of a model's output."""
+    return getattr(criterion, "main", None) or (lambda output: output)
 
 
 class Sums:

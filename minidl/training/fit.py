@@ -13,15 +13,18 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from ..autograd import Tensor, no_grad
+from ..autograd import no_grad
 from ..backend import keep_memory, random
 from ..backend.cpu.threads import one_blas_thread
 from ..nn.utils import clip_grad_norm_
 from ..optim.lr_scheduler import ReduceLROnPlateau
+from .auxiliary import loss_of
+from .batches import batches_on
 from .checkpoint import Checkpoint
-from .evaluate import Metrics, evaluate
+from .evaluate import Criterion, Metrics, evaluate, main_output
 from .interrupt import note_interrupts
 from .log import Log, write_log
+from .modes import trainer
 from .nonfinite import HINT, require_finite
 from .progress import Bar
 
@@ -31,7 +34,7 @@ __all__ = ["fit"]
 def fit(
     model: Any,
     optimizer: Any,
-    criterion: Callable[[Tensor, Tensor], Tensor],
+    criterion: Criterion,
     train: Any,
     test: Any = None,
     *,
@@ -54,11 +57,16 @@ def fit(
     From then on the process keeps the memory of freed arrays (`minidl.backend.keep_memory`).
 
     Args:
-        model, optimizer: a Module, and the optimiser of its parameters.
-        criterion: takes (output, target), returns the loss, averaged over the batch.
-        train, test: DataLoaders of (input, target); `test` is evaluated after every epoch.
+        model, optimizer: a Module, and the optimiser of its parameters. Parts of it that are in
+            evaluation mode while the model is in training mode, as a frozen BatchNorm, stay so.
+        criterion: takes (output, target), returns the loss, averaged over the batch. For a model
+            that returns (main, auxiliary, ...) see `AuxiliaryLoss`.
+        train, test: DataLoaders of (input, target), or of the other batches in `batches.py`, as
+            (input, another, target) for model(input, another); `test` is evaluated after every
+            epoch.
         epochs: how many epochs in all, including those of a run that is resumed.
-        metrics: name -> function of (output, target), averaged over a batch, as `accuracy`.
+        metrics: name -> function of (output, target), averaged over a batch, as `accuracy`; with
+            `AuxiliaryLoss`, of the main output.
         scheduler, scheduler_every: a schedule of the rate, stepped every "epoch" or "batch";
             ReduceLROnPlateau is given the loss of the test data, or else of the training data.
         ema: averaged weights, updated after every step, used for evaluation.
@@ -92,22 +100,23 @@ def fit(
     checkpoint = Checkpoint(run, model, train=train, test=test, **parts)
     if resume:
         checkpoint.restore()
+    begin_training = trainer(model)
+    main = main_output(criterion)
 
     # BLAS's own threads spin while they wait: beside another busy process they slow a step tenfold.
     with one_blas_thread, note_interrupts() as interrupted, Bar(train, epochs, progress) as bar:
         for epoch in range(len(log.history), epochs):
-            model.train()
+            begin_training()
             log.begin_epoch()
             bar.begin(epoch, train.batch)
-            for x, y in train:
-                x, y = x.to(device), y.to(device)
+            for batch in batches_on(train, device):
                 chance = random.get_state()
-                output = model(x)
-                loss = criterion(output, y)
+                output = batch.through(model)
+                loss = loss_of(criterion, output, batch.target)
                 optimizer.zero_grad()
                 loss.backward()
                 if watch or bar.due():
-                    require_finite(model, criterion, x, y, loss, chance)
+                    require_finite(model, criterion, batch, loss, chance)
                 if clip_norm is not None:
                     clip_grad_norm_(model.parameters(), clip_norm)
                 optimizer.step()
@@ -116,9 +125,10 @@ def fit(
                 if ema is not None:
                     ema.update()
                 with no_grad():
-                    scores = {name: metric(output, y) for name, metric in metrics.items()}
-                log.sums.add(len(y), {"loss": loss, **scores})
-                bar.advance(len(y))
+                    answer, target = main(output), batch.target
+                    scores = {name: metric(answer, target) for name, metric in metrics.items()}
+                log.sums.add(batch.count, {"loss": loss, **scores})
+                bar.advance(batch.count)
                 if bar.due():
                     bar.show(log.sums.means())
                 if interrupted():

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..autograd import Tensor, detect_anomaly
 from ..backend import of, quiet, random
+from .batches import Batch
 
 __all__ = ["HINT", "first_nonfinite", "require_finite"]
 
@@ -15,12 +16,12 @@ HINT = "watch=True (on the command line --watch) looks at every step and names t
 
 
 def require_finite(
-    model: Any, criterion: Any, x: Tensor, y: Tensor, loss: Tensor, before: dict[str, Any]
+    model: Any, criterion: Any, batch: Batch, loss: Tensor, before: dict[str, Any]
 ) -> None:
     """Raise an error if the loss or a gradient of a step is NaN or infinite. Waits for the device.
 
     Args:
-        model, criterion, x, y: the step, after its backward pass and before the optimiser's.
+        model, criterion, batch: the step, after its backward pass and before the optimiser's.
         loss: what it gave.
         before: the random state before it, so that dropout drops the same in a second run.
 
@@ -36,7 +37,7 @@ def require_finite(
             return
         what = f"the gradient of {bad} is not finite"
 
-    bad = first_nonfinite({"input": x, "target": y})
+    bad = first_nonfinite(batch.tensors())
     if bad is not None:
         raise FloatingPointError(f"{what}: the {bad} of this batch is not finite already")
     bad = first_nonfinite(model.state_dict())
@@ -48,7 +49,7 @@ def require_finite(
     model.zero_grad()
     try:
         with detect_anomaly():
-            criterion(model(x), y).backward()
+            criterion(batch.through(model), batch.target).backward()
     except FloatingPointError as error:
         raise FloatingPointError(
             f"{what}, which began in {error}. A lower learning rate, or clipping the gradient "

@@ -21,6 +21,7 @@ class Source:
         shape: (C, H, W) of an image.
         classes: names of the classes.
         mean, std: of the training images in [0, 1], by channel, for normalising.
+        training_images: how many there are where all of the files are.
         reader: function of (folder, train, download) that returns the data set.
     """
 
@@ -29,6 +30,7 @@ class Source:
     classes: tuple[str, ...]
     mean: Any
     std: Any
+    training_images: int
     reader: Callable[[str, bool, bool], Any]
 
     def read(self, root: str | None = None, train: bool = True, download: bool = False) -> Any:
@@ -72,6 +74,7 @@ SOURCES: dict[str, Source] = {
         MNIST.class_names,
         Digits.mean,
         Digits.std,
+        4_000,
         lambda root, train, download: Digits(train),
     ),
     "mnist": Source(
@@ -80,6 +83,7 @@ SOURCES: dict[str, Source] = {
         MNIST.class_names,
         MNIST.mean,
         MNIST.std,
+        60_000,
         lambda root, train, download: MNIST(root, train, download=download),
     ),
     "cifar10": Source(
@@ -88,6 +92,7 @@ SOURCES: dict[str, Source] = {
         CIFAR10.class_names,
         CIFAR10.mean,
         CIFAR10.std,
+        50_000,
         _read_cifar10,
     ),
 }

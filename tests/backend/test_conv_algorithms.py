@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minidl.backend import by_name, conv_algorithm, get_num_threads, set_num_threads
-from minidl.backend.cpu.conv import ALGORITHMS, chooser, direct, fft, pieces, taps, winograd
+from minidl.backend.cpu.conv import ALGORITHMS, chooser, deep, direct, fft, pieces, taps, winograd
 from minidl.backend.geometry import ConvGeometry
 from minidl.backend.plain import conv as plain
 
@@ -35,6 +35,8 @@ def draw(rng, algorithm):
         o = c * int(rng.integers(1, 4))
     if algorithm in ("shift", "taps"):
         stride = (1, 1)
+    if algorithm == "deep":
+        groups = 1
     if algorithm in ("winograd", "winograd2x2"):
         kernel, stride, dilation, groups = (3, 3), (1, 1), (1, 1), 1
     geometry = ConvGeometry(kernel, stride, padding, dilation, groups)
@@ -143,6 +145,18 @@ def test_the_plain_kernels_work_on_a_few_images_at_a_time(monkeypatch):
     assert_same(faces(Plain(), *given, geometry), whole, "float64", "in pieces")
 
 
+def test_columns_of_a_large_batch_are_cut(threads, monkeypatch):
+    rng = np.random.default_rng(0)
+    geometry = ConvGeometry((3, 2), (2, 1), ((1, 1), (0, 2)))
+    given = arrays(rng, (7, 33, 6, 5), (35, 33, 3, 2), geometry, "float64")
+    monkeypatch.setattr(deep, "COLUMNS_BYTES", 2 * 8 * 33 * 6 * 3 * 6)  # those of two images
+    monkeypatch.setattr(deep, "PIECE_BYTES", 10_000)
+    monkeypatch.setattr(deep, "ALONE", 1000)  # so that two threads share the work
+    with conv_algorithm("deep"):
+        found = faces(by_name("cpu"), *given, geometry)
+    assert_same(found, definition(*given, geometry), "float64", "in pieces")
+
+
 @pytest.mark.parametrize("algorithm", ["direct", *FAST])
 def test_memory_layout_does_not_matter(algorithm):
     rng = np.random.default_rng(3)
@@ -202,14 +216,14 @@ def test_the_weight_gradient_is_the_same_bit_for_bit_every_time():
 
 def test_a_forced_algorithm_is_used_where_it_can_and_only_within_the_block():
     three, one = ConvGeometry((3, 3)), ConvGeometry((1, 1))
-    usual = chooser.choose("forward", three, 16, 16, (32, 32))
+    usual = chooser.choose("forward", three, 16, 16, (32, 32), 8)
     with conv_algorithm("direct"):
-        assert chooser.choose("forward", three, 16, 16, (32, 32)) is direct
+        assert chooser.choose("forward", three, 16, 16, (32, 32), 8) is direct
         with conv_algorithm("pointwise"):
-            assert chooser.choose("forward", three, 16, 16, (32, 32)) is usual
-            assert chooser.choose("forward", one, 16, 16, (32, 32)) is ALGORITHMS["pointwise"]
-        assert chooser.choose("forward", one, 16, 16, (32, 32)) is direct
-    assert chooser.choose("forward", three, 16, 16, (32, 32)) is usual
+            assert chooser.choose("forward", three, 16, 16, (32, 32), 8) is usual
+            assert chooser.choose("forward", one, 16, 16, (32, 32), 8) is ALGORITHMS["pointwise"]
+        assert chooser.choose("forward", one, 16, 16, (32, 32), 8) is direct
+    assert chooser.choose("forward", three, 16, 16, (32, 32), 8) is usual
 
 
 def test_an_unknown_algorithm_is_an_error_that_lists_the_known_ones():
@@ -220,7 +234,7 @@ def test_an_unknown_algorithm_is_an_error_that_lists_the_known_ones():
 def test_the_table_chooses_only_what_supports_the_convolution():
     rng = np.random.default_rng(7)
     chosen = set()
-    for _ in range(5000):
+    for _ in range(10_000):
         kernel, stride, dilation = (
             tuple(rng.choice(options, 2).tolist())
             for options in ([1, 3, 3, 5, 7, 15], [1, 2], [1, 1, 2])
@@ -230,7 +244,7 @@ def test_the_table_chooses_only_what_supports_the_convolution():
         size = tuple(rng.choice([1, 4, 7, 14, 56, 112], 2).tolist())
         geometry = ConvGeometry(kernel, stride, groups=groups, dilation=dilation)
         for face in chooser.FACES:
-            algorithm = chooser.choose(face, geometry, c, o, size)
+            algorithm = chooser.choose(face, geometry, c, o, size, int(rng.choice([1, 8, 64])))
             if algorithm is None:
                 assert face == "input_grad"
             else:

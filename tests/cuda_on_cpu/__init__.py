@@ -117,8 +117,14 @@ class CudaOnCpu(CudaKernels):
     def asarray(self, data, dtype=None, index=None):
         return np.asarray(data, dtype)
 
+    def product(self, a, b, tf32):
+        """For NumPy arrays; `CudaOnStrict` asks a model of cuBLAS."""
+        if a.dtype.itemsize > 2:
+            return np.matmul(a, b)
+        return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
+
     def module(self, text):
-        text = re.sub(r"#include <cuda_fp16.h>\n", "", text)
+        text = re.sub(r"#include <cuda_(fp|bf)16.h>\n", "", text)
         return CpuModule(text, self.order, self.sanitize)
 
 
@@ -133,6 +139,8 @@ class CudaOnStrict(CudaOnCpu):
 
     def to_host(self, array):
         return strict_cupy.asnumpy(array)
+
+    product = CudaKernels.product
 
     def cublas(self):
         return ColumnMajor(), 0

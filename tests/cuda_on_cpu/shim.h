@@ -38,6 +38,27 @@ template <class T> T atomicAdd(T* place, T value) {
   return before;
 }
 typedef _Float16 __half;
+// The upper half of a float, rounded to even.
+struct __nv_bfloat16 {
+  uint16_t bits;
+  __nv_bfloat16() = default;
+  __nv_bfloat16(float value) {
+    uint32_t all;
+    std::memcpy(&all, &value, 4);
+    bits = value != value ? 0x7fc0 : (uint16_t)((all + 0x7fff + ((all >> 16) & 1)) >> 16);
+  }
+  operator float() const {
+    const uint32_t all = (uint32_t)bits << 16;
+    float value;
+    std::memcpy(&value, &all, 4);
+    return value;
+  }
+};
+inline __nv_bfloat16 atomicAdd(__nv_bfloat16* place, __nv_bfloat16 value) {
+  const __nv_bfloat16 before = *place;
+  *place = __nv_bfloat16((float)before + (float)value);
+  return before;
+}
 using std::max;
 using std::min;
 

@@ -395,7 +395,12 @@ SCRIPT = """
 def test_ctrl_c_ends_a_program_at_once():
     script = textwrap.dedent(SCRIPT.format(then="for _ in iterator: pass"))
     program = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell has what it runs in the background ignore the signal, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert program.stdout.readline() == "ready\n"
     time.sleep(0.1)

@@ -1,5 +1,6 @@
-"""minidl/data/transforms.py: each transform against the obvious loop over pixels."""
+"""minidl/data/transforms: each transform against the obvious loop over pixels."""
 
+import colorsys
 import math
 
 import numpy as np
@@ -10,11 +11,14 @@ from minidl.data.dataset import use_batch_generator
 from minidl.data.transforms import (
     ColorJitter,
     Compose,
+    Cutout,
     Normalize,
+    RandAugment,
     RandomAffine,
     RandomCrop,
     RandomErasing,
     RandomHorizontalFlip,
+    RandomResizedCrop,
     RandomRotation,
     RandomVerticalFlip,
     RandomZoom,
@@ -28,11 +32,16 @@ EVERY = [
     RandomCrop(6),
     RandomCrop((5, 9), padding=(1, 2), fill=0.5),
     RandomCrop(8, padding=3, padding_mode="reflect"),
+    RandomResizedCrop(7),
+    RandomResizedCrop((12, 5), (0.5, 0.6), (1.0, 2.0)),
     RandomRotation(30),
     RandomRotation((20, 70), fill=0.25),
     RandomZoom(),
     RandomAffine(20, (0.2, 0.1), (0.7, 1.4), fill=1.0),
     ColorJitter(0.5, 0.5, 0.5),
+    ColorJitter(hue=0.3),
+    Cutout(4),
+    RandAugment(3, 20),
     RandomErasing(),
     RandomErasing(1.0, value=(0.1, 0.2, 0.3)),
     RandomErasing(1.0, value="random"),
@@ -206,6 +215,55 @@ def test_a_crop_that_does_not_fit_is_refused():
         RandomCrop(7, padding_mode="wrap")
 
 
+def resized_by_pillow(image, top, left, h, w, size):
+    from PIL import Image
+
+    window = image[:, top : top + h, left : left + w].astype(np.float32)
+    planes = [Image.fromarray(c).resize(size[::-1], Image.Resampling.BILINEAR) for c in window]
+    return np.stack([np.asarray(plane) for plane in planes])
+
+
+@pytest.mark.parametrize("size", [(6, 9), (30, 24), (1, 1)])
+def test_a_resized_crop_is_the_window_as_pillow_resizes_it(size):
+    batch = images(40, 2, 17, 22)
+    crop = RandomResizedCrop(size, (0.05, 1.0), (0.5, 2.0))
+    places = crop._windows(40, 17, 22, rng())
+    result = crop(batch, rng())
+    assert result.shape == (40, 2, *size)
+    assert len(set(zip(*(p.tolist() for p in places), strict=True))) > 30
+    for image, found, *place in zip(batch, result, *places, strict=True):
+        expected = resized_by_pillow(image, *(int(v) for v in place), size)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
+
+
+def test_the_windows_of_resized_crops_have_the_stated_area_and_shape_and_reach_every_edge():
+    crop = RandomResizedCrop(8, (0.2, 0.6), (0.5, 2.0))
+    top, left, h, w = crop._windows(5000, 60, 80, rng())
+    assert top.min() == left.min() == 0
+    assert (top + h).max() == 60
+    assert (left + w).max() == 80
+    share, ratio = h * w / 4800, w / h
+    assert 0.19 < share.min() < 0.21
+    assert 0.58 < share.max() < 0.61
+    assert 0.48 < ratio.min() < 0.55
+    assert 1.85 < ratio.max() < 2.1
+    assert abs(np.mean(share) - 0.39) < 0.02
+    *_, h, w = RandomResizedCrop(8, (0.2, 0.4), (2.0, 3.0))._windows(100, 60, 60, rng())
+    assert (w / h).min() > 1.9  # the ratio is width to height
+
+
+def test_where_no_window_fits_the_largest_in_the_middle_is_taken():
+    crop = RandomResizedCrop(4, (1.0, 1.0), (1.0, 1.0))  # a square of the whole area, of 10 x 6
+    np.testing.assert_array_equal(
+        np.stack(crop._windows(3, 10, 6, rng())), np.repeat([[2], [0], [6], [6]], 3, axis=1)
+    )
+    np.testing.assert_array_equal(
+        np.stack(crop._windows(2, 6, 10, rng())), np.repeat([[0], [2], [6], [6]], 2, axis=1)
+    )
+    with pytest.raises(ValueError, match="RandomResizedCrop: needs a range"):
+        RandomResizedCrop(4, ratio=(2.0, 1.0))
+
+
 def warp_by_loops(image, angle, zoom, dx, dy, fill):
     """Rotate counter-clockwise by `angle` degrees, enlarge, shift: pixel by pixel."""
     channels, height, width = image.shape
@@ -339,11 +397,53 @@ def test_colour_factors_cover_their_range_and_come_in_every_order():
     assert len({jitter(image, rng(i)).tobytes() for i in range(60)}) == 6
 
 
+@pytest.mark.parametrize("turn", [-0.5, -0.3, 0.0001, 0.2, 0.45, 0.5])
+def test_hue_is_turned_as_in_python_s_own_colour_conversions(turn):
+    batch = images(2, 3, 5, 6, dtype=np.float64)
+    batch[0, :, 0, 0] = 0.4  # a grey has no hue
+    batch[0, :, 0, 1] = (0.0, 1.0, 0.0)
+    result = ColorJitter(hue=(turn, turn))(batch, rng())
+    for image, found in zip(batch, result, strict=True):
+        for y in range(5):
+            for x in range(6):
+                hue, saturation, value = colorsys.rgb_to_hsv(*image[:, y, x])
+                expected = colorsys.hsv_to_rgb((hue + turn) % 1.0, saturation, value)
+                np.testing.assert_allclose(found[:, y, x], expected, rtol=0, atol=1e-12)
+    grey = images(2, 1, 4, 4)
+    np.testing.assert_array_equal(ColorJitter(hue=0.5)(grey, rng()), grey)
+    with pytest.raises(ValueError, match="hue must be a range within"):
+        ColorJitter(hue=0.6)
+
+
 def test_colour_refuses_other_channels_and_negative_factors():
     with pytest.raises(ValueError, match="needs 1 or 3 channels, got a batch"):
         ColorJitter(0.1)(images(1, 4, 2, 2), rng())
     with pytest.raises(ValueError, match="contrast must be a range of factors"):
         ColorJitter(contrast=(-0.1, 1))
+
+
+@pytest.mark.parametrize("side", [1, 4, 5, 30])
+def test_cutout_writes_a_square_about_a_pixel_also_past_the_edge(side):
+    batch = images(3000, 2, 9, 12) + 1
+    result = Cutout(side, 0.5)(batch, rng())
+    possible = set()
+    for y in range(9):
+        for x in range(12):
+            mask = np.zeros((9, 12), bool)
+            top, left = max(y - side // 2, 0), max(x - side // 2, 0)
+            mask[top : y - side // 2 + side, left : x - side // 2 + side] = True
+            possible.add(mask.tobytes())
+    seen = set()
+    for before, after in zip(batch, result, strict=True):
+        hidden = (before != after).any(axis=0)
+        np.testing.assert_array_equal(after, np.where(hidden, np.float32(0.5), before))
+        seen.add(hidden.tobytes())
+    assert seen == possible
+
+
+def test_cutout_without_a_size_is_refused():
+    with pytest.raises(ValueError, match="at least one pixel"):
+        Cutout(0)
 
 
 def test_erasing_writes_one_rectangle_of_the_stated_share_and_ratio():

@@ -98,6 +98,15 @@ def test_random_damage_never_gives_another_error(tmp_path):
     assert refused > 100
 
 
+def test_a_header_nested_without_end_is_an_error_that_names_the_file(tmp_path):
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "deep.safetensors"
+    save_file({"x": np.zeros(1, np.float32)}, path, metadata={"minidl": "[" * 100_000})
+    with pytest.raises(ValueError, match=r"header of .*deep\.safetensors is damaged"):
+        load(path)
+
+
 def test_a_missing_file_is_said_to_be_missing(tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing"):
         load(tmp_path / "nothing.safetensors")

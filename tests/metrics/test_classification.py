@@ -27,6 +27,14 @@ def test_accuracy_is_the_share_of_right_answers(shape):
     assert share.item() == pytest.approx(count_right(output, target), abs=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(7, 4), (3, 5, 6)])
+def test_of_probabilities_the_highest_is_the_right_class(shape):
+    rng = np.random.default_rng(0)
+    output, target = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
+    share = accuracy(md.Tensor(output), md.Tensor(target))
+    assert share.item() == pytest.approx(count_right(output, target.argmax(axis=1)), abs=1e-6)
+
+
 @pytest.mark.parametrize("k", [1, 2, 3, 5])
 def test_topk_accuracy_counts_classes_with_fewer_than_k_above_them(k):
     rng = np.random.default_rng(1)

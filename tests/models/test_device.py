@@ -8,14 +8,38 @@ import pytest
 import minidl as md
 from minidl import models, nn, optim
 from minidl.backend import of
+from minidl.models.classification.alexnet import AlexNetOf2012
+from minidl.models.classification.efficientnet import EfficientNet
+from minidl.models.classification.inception_v2 import InceptionV2
+from minidl.models.classification.shufflenet_v2 import ShuffleNetV2
 from minidl.nn.utils import clip_grad_norm_
 
 NETWORKS = {
+    "lenet1989": (models.lenet1989, (3, 1, 16, 16)),
+    "alexnet of 2012": (
+        lambda: AlexNetOf2012(10, widths=(4, 4, 4, 4, 4), hidden=8, pooled=1),
+        (2, 3, 63, 63),
+    ),
+    "inception_v2": (
+        lambda: InceptionV2(
+            10,
+            stem=(4, 4, 6),
+            table={"3c": (0, 2, 4, 2, 3, "max", 0), "4a": (3, 2, 4, 2, 3, "avg", 2)},
+        ),
+        (2, 3, 32, 32),
+    ),
     "lenet5": (models.lenet5, (3, 1, 28, 28)),
     "lenet5 of 1998": (lambda: models.lenet5("1998"), (3, 1, 28, 28)),
+    "efficientnet": (
+        lambda: EfficientNet(10, setting=((1, 3, 1, 8, 1), (3, 5, 1, 8, 2)), first_channels=8),
+        (2, 3, 16, 16),
+    ),
+    "mobilenet_v2": (lambda: models.mobilenet_v2(10, width_mult=0.1), (2, 3, 32, 32)),
+    "shufflenet_v2": (lambda: ShuffleNetV2((2, 1, 1), (4, 8, 8, 16, 16), 10), (2, 3, 32, 32)),
     "mlp": (models.mlp, (3, 1, 28, 28)),
     "resnet20": (models.resnet20, (2, 3, 8, 8)),
     "resnet20 with projections": (lambda: models.resnet20(shortcut="B"), (2, 3, 8, 8)),
+    "resnet50d": (lambda: models.resnet50d(10, width=8, groups=2, se=True), (2, 3, 64, 64)),
 }
 
 
@@ -29,6 +53,7 @@ def test_training_steps_there_are_training_steps_here(name, device):
     there = copy.deepcopy(here).to(device)
     losses = []
     for net, place in ((here, "cpu"), (there, device)):
+        md.manual_seed(0)  # dropout draws the same bits there
         optimizer = optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
         schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, 2)
         ema = optim.EMA(net, 0.9, warmup=True)

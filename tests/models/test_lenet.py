@@ -1,17 +1,107 @@
-"""LeNet-5, the modern form and that of 1998."""
+"""LeNet of 1989 and LeNet-5, the modern form and that of 1998."""
 
 import numpy as np
 import pytest
 
 import minidl as md
 from minidl import models, nn
-from minidl.models.classification.lenet import C3_CONNECTIONS, SparseConv, Subsampling, codes
+from minidl.models.classification.lenet import (
+    C3_CONNECTIONS,
+    H2_CONNECTIONS,
+    SparseConv,
+    Subsampling,
+    codes,
+)
 
 from .overfit import overfit
 
 
 def count(module):
     return sum(p.numel() for p in module.parameters())
+
+
+def test_the_form_of_1989_has_the_parameters_of_the_paper_layer_by_layer():
+    # Section 3.3: 1,068, 2,592, 5,790 and 310 in all 9,760
+    layers = {name: count(layer) for name, layer in models.lenet1989().named_children()}
+    assert layers == {"h1": 1068, "h2": 2592, "h3": 5790, "output": 310}
+
+
+def test_the_form_of_1989_has_the_connections_of_the_paper():
+    # Section 3.3: 19,968 connections lead to H1, 38,592 to H2, 5,790 to H3 and 310 to the outputs,
+    # a bias being one of them
+    assert [len(set(c)) for c in H2_CONNECTIONS] == [8] * 12
+    assert [sum(i in c for c in H2_CONNECTIONS) for i in range(12)] == [8] * 12
+    assert 12 * 8 * 8 * (25 + 1) == 19_968
+    assert 12 * 4 * 4 * (sum(len(c) for c in H2_CONNECTIONS) // 12 * 25 + 1) == 38_592
+
+
+def test_units_of_1989_lie_two_pixels_apart_and_see_background_beyond_the_border():
+    net = models.lenet1989()
+    x = np.random.default_rng(0).normal(size=(1, 1, 16, 16)).astype(np.float32)
+    padded = np.pad(x[0, 0], 2, constant_values=-1.0)
+    actual = net.h1(md.tensor(x)).data[0]
+    for c, i, j in ((0, 0, 0), (3, 7, 2), (11, 7, 7)):
+        window = padded[2 * i : 2 * i + 5, 2 * j : 2 * j + 5]
+        expected = (window * net.h1.conv.weight.data[c, 0]).sum() + net.h1.bias.data[c, i, j]
+        assert actual[c, i, j] == pytest.approx(expected, rel=1e-4)
+    maps = net.h2(net.h1(md.tensor(x)))
+    assert maps.shape == (1, 12, 4, 4)
+
+
+def test_the_form_of_1998_computes_what_section_2_says():
+    torch = pytest.importorskip("torch")
+    net = models.lenet5("1998", num_classes=3).double()
+    state = {name: torch.tensor(value.data) for name, value in net.state_dict().items()}
+    kernels = torch.zeros(16, 6, 5, 5, dtype=torch.float64)
+    places = [(output, i) for output, inputs in enumerate(C3_CONNECTIONS) for i in inputs]
+    for kernel, (output, i) in zip(state["c3.weight"], places, strict=True):
+        kernels[output, i] = kernel
+    state["c3.weight"] = kernels
+
+    def squash(x):
+        return 1.7159 * torch.tanh(2 / 3 * x)
+
+    def conv(name, x):
+        return squash(torch.nn.functional.conv2d(x, state[f"{name}.weight"], state[f"{name}.bias"]))
+
+    def subsampling(name, x):
+        sums = 4 * torch.nn.functional.avg_pool2d(x, 2)
+        return squash(sums * state[f"{name}.weight"] + state[f"{name}.bias"])
+
+    x = np.random.default_rng(0).normal(size=(2, 1, 32, 32))
+    y = subsampling("s2", conv("c1", torch.tensor(x)))
+    y = conv("c5", subsampling("s4", conv("c3", y))).flatten(1)
+    y = squash(y @ state["f6.weight"].T + state["f6.bias"])
+    expected = -((y[:, None] - state["codes"]) ** 2).sum(2)
+    with md.no_grad():
+        np.testing.assert_allclose(net(md.tensor(x)).data, expected.numpy(), rtol=1e-9)
+
+
+def test_scores_of_1989_stay_within_the_range_of_its_squashing():
+    x = 50 * np.random.default_rng(0).normal(size=(4, 3, 16, 16)).astype(np.float32)
+    scores = models.lenet1989(num_classes=7, in_channels=3)(md.tensor(x))
+    assert scores.shape == (4, 7)
+    assert np.abs(scores.data).max() <= 1.7159
+    with pytest.raises(ValueError, match=r"\(N, C, 16, 16\), got \(2, 1, 28, 28\)"):
+        models.lenet1989()(md.tensor(np.zeros((2, 1, 28, 28), np.float32)))
+
+
+def test_initial_values_lie_within_the_bound_of_their_fan_in():
+    net = models.lenet1989()
+    for parameter, fan_in in (
+        (net.h1.conv.weight, 25),
+        (net.h1.bias, 25),
+        (net.h2.conv.weight, 200),
+        (net.h2.bias, 200),
+        (net.h3.weight, 192),
+        (net.output.bias, 30),
+    ):
+        largest = np.abs(parameter.data).max()
+        assert 0.5 * 2.4 / fan_in < largest <= 2.4 / fan_in
+    sparse = models.lenet5("1998").c3
+    first, last = np.abs(sparse.weight.data[:3]).max(), np.abs(sparse.weight.data[-6:]).max()
+    assert 0.9 * 2.4 / 75 < first <= 2.4 / 75  # three inputs
+    assert 0.9 * 2.4 / 150 < last <= 2.4 / 150  # six
 
 
 def test_the_modern_form_has_61706_parameters():

@@ -55,6 +55,8 @@ def test_changes_of_a_sequence_are_torchs():
         note(net)
         note(chain(library) + chain(library))
         note(library.Sequential(OrderedDict(a=library.ReLU(), b=library.Linear(1, 2)))[1:])
+        note(library.Sequential(OrderedDict()))
+        note(chain(library)[4:])
         return states
 
     # torch's Linear and ours print alike, so the text can be compared, too

@@ -7,16 +7,7 @@ import pytest
 
 from minidl.nn import functional as F
 
-# minidl's own: not in torch.nn.functional
-OWN = {
-    "batch_norm_relu",
-    "global_avg_pool2d",
-    "global_max_pool2d",
-    "sigmoid_focal_loss",  # torchvision.ops
-    "stochastic_depth",  # torchvision.ops
-    "unpool_nails",
-    "unpool_nearest",
-}
+from ..test_package import OWN_FUNCTIONS
 
 # Written in C++ there, so that Python sees no signature: from torch's documentation.
 BUILTIN = {
@@ -42,6 +33,9 @@ BUILTIN = {
     "logsigmoid": "input",
     "prelu": "input weight",
     "one_hot": "tensor num_classes=-1",
+    "channel_shuffle": "input groups",
+    "scaled_dot_product_attention": "query key value attn_mask=None dropout_p=0.0 is_causal=False "
+    "scale=None enable_gqa=False",
 }
 
 # Deprecated there, or the bookkeeping of a warning, or for arrays to write into.
@@ -59,7 +53,7 @@ def arguments(name, function):
     return found
 
 
-@pytest.mark.parametrize("name", sorted(set(F.__all__) - OWN))
+@pytest.mark.parametrize("name", sorted(set(F.__all__) - OWN_FUNCTIONS))
 def test_arguments_are_torchs(name):
     torch = pytest.importorskip("torch", reason="needs torch: pip install minidl[reference]")
     if name in BUILTIN:

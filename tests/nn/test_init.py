@@ -180,3 +180,14 @@ def test_two_networks_of_one_seed_are_equal():
         states.append(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).state_dict())
     for name, x in states[0].items():
         np.testing.assert_array_equal(x.data, states[1][name].data)
+
+
+def test_random_values_are_not_drawn_where_that_is_skipped():
+    with init.skip_init():
+        layer = nn.Linear(3, 4)
+        kept = init.trunc_normal_(md.ones(5))
+        init.orthogonal_(layer.weight)
+        init.xavier_normal_(layer.weight)
+    np.testing.assert_array_equal(layer.weight.data, 0)
+    np.testing.assert_array_equal(kept.data, 1)
+    assert nn.Linear(3, 4).weight.data.any()  # and afterwards as ever

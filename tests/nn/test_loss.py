@@ -8,6 +8,8 @@ from minidl.autograd import Tensor
 
 from .compare import compare
 
+F = nn.functional
+
 
 def classes(rng):
     return [rng.normal(size=(4, 3)), rng.integers(0, 3, 4)]
@@ -81,6 +83,23 @@ def test_the_focal_loss_takes_its_options():
     q = np.where(t.data == 1, p, 1 - p)
     weight = np.where(t.data == 1, 0.25, 0.75)
     np.testing.assert_allclose(focused.item(), (-weight * (1 - q) ** 2 * np.log(q)).sum())
+
+
+def test_the_losses_of_maps_take_their_options():
+    rng = np.random.default_rng(1)
+    x, t = Tensor(rng.normal(size=(2, 3, 4, 4))), Tensor(rng.integers(0, 3, (2, 4, 4)))
+    weight = Tensor(WEIGHT)
+    for name, function, options in [
+        ("DiceLoss", F.dice_loss, {"weight": weight, "ignore_index": 1, "smooth": 0.1}),
+        ("GeneralizedDiceLoss", F.generalized_dice_loss, {"ignore_index": 1}),
+        ("SigmoidCrossEntropyLoss", F.sigmoid_cross_entropy, {"weight": weight, "ignore_index": 1}),
+    ]:
+        for reduction in ("none", "mean", "sum"):
+            loss = getattr(nn, name)(**options, reduction=reduction)(x, t)
+            np.testing.assert_array_equal(
+                loss.data, function(x, t, **options, reduction=reduction).data
+            )
+            assert not np.array_equal(loss.data, function(x, t, reduction=reduction).data)
 
 
 def test_impossible_losses_are_refused():

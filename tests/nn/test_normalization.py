@@ -7,6 +7,7 @@ from minidl import nn
 from minidl.autograd import Tensor
 
 from .. import strict_cupy
+from ..torchvision_oracle import torchvision
 from .compare import compare
 
 OPTIONS = [
@@ -104,3 +105,49 @@ def test_a_training_step_of_batch_norm_does_not_wait_for_the_device():
     x = Tensor(x.data, device="strict", requires_grad=True)
     with strict_cupy.forbid_sync():
         norm(x).sum().backward()
+
+
+def test_frozen_batch_norm_is_torchvisions():
+    tv = torchvision()
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    state = {name: rng.uniform(0.5, 2, 3).astype(np.float32) for name in FROZEN}
+    ours, theirs = nn.FrozenBatchNorm2d(3, 1e-3), tv.ops.FrozenBatchNorm2d(3, 1e-3)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert not list(ours.parameters())
+    ours.load_state_dict(state)
+    theirs.load_state_dict({name: torch.tensor(values) for name, values in state.items()})
+    x = rng.normal(size=(2, 3, 4, 5)).astype(np.float32)
+    a, b = Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    y, z = ours.train()(a), theirs.train()(b)
+    np.testing.assert_allclose(y.data, z.detach().numpy(), rtol=1e-5, atol=1e-6)
+    cotangent = rng.normal(size=x.shape).astype(np.float32)
+    (y * Tensor(cotangent)).sum().backward()
+    (z * torch.tensor(cotangent)).sum().backward()
+    np.testing.assert_allclose(a.grad.data, b.grad.numpy(), rtol=1e-5, atol=1e-6)
+    for name, values in state.items():  # training mode or not
+        np.testing.assert_array_equal(ours.state_dict()[name].data, values)
+
+
+FROZEN = ("weight", "bias", "running_mean", "running_var")
+
+
+def test_frozen_batch_norm_takes_the_weights_of_a_batch_norm():
+    norm = nn.BatchNorm2d(3)
+    norm(Tensor(np.random.default_rng(0).normal(size=(2, 3, 4, 4)).astype(np.float32) + 5))
+    frozen = nn.FrozenBatchNorm2d(3)
+    result = frozen.load_state_dict(norm.state_dict())
+    assert not result.missing_keys
+    assert not result.unexpected_keys
+    for name in FROZEN:
+        np.testing.assert_array_equal(getattr(frozen, name).data, getattr(norm, name).data)
+    with pytest.raises(RuntimeError, match=r"unexpected in the state \(1\): other"):
+        frozen.load_state_dict({**norm.state_dict(), "other": np.zeros(3)})
+    network = nn.Sequential(nn.Conv2d(1, 3, 1), frozen)
+    twin = nn.Sequential(nn.Conv2d(1, 3, 1), norm)
+    network.load_state_dict(twin.state_dict())
+
+
+def test_frozen_batch_norm_wants_pictures():
+    with pytest.raises(ValueError, match=r"FrozenBatchNorm2d: input must have 4 dim.*\(2, 3\)"):
+        nn.FrozenBatchNorm2d(3)(Tensor(np.zeros((2, 3), np.float32)))

@@ -36,6 +36,8 @@ def test_kinks_and_special_numbers_give_torchs_values_and_gradients(name, argume
         numbers = [x for x in numbers if abs(x) != INF and x == x]  # torch: inf * 0, NaN * 0
     if name == "gelu" and dtype == "float32":
         numbers = [x for x in numbers if abs(x) != INF]  # torch: NaN at inf, but inf in float64
+    if name == "hardswish":
+        numbers = [x for x in numbers if x == x]  # torch: gradient 1 at NaN, here NaN
     assert_like_torch(
         lambda x: getattr(op, name)(x, **arguments),
         lambda torch, x: getattr(torch.nn.functional, name)(x, **arguments),

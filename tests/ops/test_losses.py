@@ -333,7 +333,11 @@ def test_kl_div_warns_of_its_mean():
 def test_float_losses_keep_their_dtype(dtype):
     x = _t(np.abs(X) / 4, dtype=dtype)
     for name in losses.__all__:
-        target = _t([0, 1, 2]) if name in CLASS_LOSSES else _t(np.sign(X) * 1.0, dtype=dtype)
+        target = (
+            _t([0, 1, 2])
+            if name in (*CLASS_LOSSES, *MAP_LOSSES)
+            else _t(np.sign(X) * 1.0, dtype=dtype)
+        )
         extra = {"gaussian_nll_loss": (1.0,), "margin_ranking_loss": (target,)}.get(name, ())
         if name == "binary_cross_entropy":
             target = x
@@ -343,3 +347,76 @@ def test_float_losses_keep_their_dtype(dtype):
 
 
 CLASS_LOSSES = ("cross_entropy", "nll_loss", "multi_margin_loss")
+MAP_LOSSES = ("dice_loss", "generalized_dice_loss", "sigmoid_cross_entropy")
+
+
+# -- regions ---------------------------------------------------------------------------------------
+
+
+def test_the_dice_loss_of_a_worked_example():
+    """Three pixels, certain answers: one right, one wrong, one ignored."""
+    scores = np.zeros((1, 2, 3))
+    scores[0, [0, 0, 1], [0, 1, 2]] = 100.0  # predicted 0, 0, 1
+    target = _t([[0, 1, -100]])
+    # class 0: 2 * 1 / (2 + 1); class 1: 0 / (0 + 1)
+    loss = losses.dice_loss(_t(scores), target, reduction="none", smooth=0.0)
+    np.testing.assert_allclose(loss.data, [[1 / 3, 1.0]], atol=1e-12)
+    # one pixel of each class, so equal weights: 1 - 2 (1 + 0) / (3 + 1)
+    assert np.isclose(losses.generalized_dice_loss(_t(scores), target).item(), 0.5)
+    right = losses.dice_loss(_t(scores), _t([[0, 0, 1]]), smooth=0.0).item()
+    assert np.isclose(right, 0.0, atol=1e-12)
+
+
+def test_a_class_that_is_nowhere_has_no_dice_loss():
+    scores = np.full((1, 3, 4), -100.0)
+    scores[:, 0] = 100.0
+    loss = losses.dice_loss(_t(scores), _t([[0, 0, 0, 0]]), reduction="none")
+    np.testing.assert_allclose(loss.data, np.zeros((1, 3)), atol=1e-12)
+
+
+MAPS = [getattr(losses, name) for name in MAP_LOSSES]
+
+
+@pytest.mark.parametrize("loss", MAPS)
+def test_scores_at_ignored_places_of_a_map_may_be_anything_and_have_no_gradient(loss):
+    rng = np.random.default_rng(2)
+    scores, target = rng.standard_normal((2, 3, 4)), rng.integers(0, 3, (2, 4))
+    target[0, 2] = 255
+    spoiled = scores.copy()
+    spoiled[0, :, 2] = [math.nan, math.inf, -math.inf]
+    grads, values = [], []
+    for values_of in (scores, spoiled):
+        x = _t(values_of, requires_grad=True)
+        value = loss(x, _t(target), ignore_index=255)
+        value.backward()
+        values.append(value.item())
+        grads.append(x.grad.numpy())
+    assert values[0] == values[1]
+    np.testing.assert_array_equal(*grads)
+    assert not grads[0][0, :, 2].any()
+    assert grads[0].any()
+
+
+@pytest.mark.parametrize("loss", MAPS)
+def test_a_label_that_is_no_class_is_named_or_makes_the_loss_of_a_map_nan(loss):
+    x = np.random.default_rng(0).standard_normal((1, 3, 2))
+    with pytest.raises(IndexError, match="target 3 at"):
+        loss(_t(x), _t([[0, 3]]))
+    assert math.isnan(loss(_t(x, device="strict"), _t([[0, 3]], device="strict")).item())
+
+
+def test_a_large_map_in_half_precision_has_a_dice_loss():
+    """Sums over a million pixels are beyond the largest number of float16."""
+    scores = np.zeros((1, 2, 1024, 1024), np.float16)
+    target = np.zeros((1, 1024, 1024), np.uint8)
+    loss = losses.dice_loss(_t(scores), _t(target), smooth=0.0)
+    assert loss.dtype == np.float16
+    # p is 1/2 everywhere: 1 - 2 (1/2) / (1/4 + 1) = 0.2 for class 0, and 1 for class 1
+    assert np.isclose(loss.item(), 0.6, atol=1e-3)
+
+
+def test_a_flag_that_is_neither_0_nor_1_is_refused():
+    with pytest.raises(IndexError, match="target 2 at"):
+        losses.sigmoid_cross_entropy(_t(X), _t(np.full((3, 4), 2)))
+    with pytest.raises(TypeError, match="must hold integers"):
+        losses.sigmoid_cross_entropy(_t(X), _t(np.zeros((3, 4))))

@@ -7,6 +7,7 @@ import minidl as md
 from minidl.ops.roi import ps_roi_pool, roi_align, roi_pool
 
 from .. import strict_cupy
+from ..torchvision_oracle import torchvision
 
 RAMP = np.arange(25, dtype=np.float32).reshape(1, 1, 5, 5)
 
@@ -20,6 +21,27 @@ def test_roi_align_of_a_ramp_has_the_golden_values():
     x = md.tensor(RAMP)
     assert np.allclose(roi_align(x, boxes, 4, 1.0, 1, False).data[0, 0], unaligned, atol=1e-6)
     assert np.allclose(roi_align(x, boxes, 4, 1.0, 1, True).data[0, 0], aligned, atol=1e-6)
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("ratio", [-1, 1, 3])
+def test_roi_align_is_torchvisions_plain_form_inside_the_map(ratio, aligned):
+    """Its form without compiled code, which has no rule for samples outside."""
+    torch = pytest.importorskip("torch", reason="needs torch: pip install minidl[reference]")
+    torchvision()
+    from torchvision.ops.roi_align import _roi_align
+
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 3, 12, 16))
+    corners = rng.uniform(8, 40, (20, 2))
+    boxes = np.concatenate(
+        [rng.integers(0, 2, (20, 1)), corners, corners + rng.uniform(0, 50, (20, 2))], axis=1
+    )
+    ours = roi_align(md.tensor(x), md.tensor(boxes), (3, 2), 0.125, ratio, aligned)
+    theirs = _roi_align.__wrapped__(
+        torch.tensor(x), torch.tensor(boxes), 0.125, 3, 2, ratio, aligned
+    )
+    assert np.allclose(ours.data, theirs.numpy(), atol=1e-12)
 
 
 def test_samples_outside_count_as_zero_or_as_the_edge():

@@ -98,3 +98,16 @@ def test_weights_that_are_not_there_or_of_another_network_are_errors(tmp_path):
     md.save([1], tmp_path / FILE)
     with pytest.raises(ValueError, match="its model does not fit"):
         load_weights(network(), tmp_path)
+
+
+def test_the_weights_of_a_run_with_averages_are_the_averages(tmp_path):
+    model = network()
+    ema = md.optim.EMA(model, 0.5)
+    before = bits(model)
+    with md.no_grad():
+        for p in model.parameters():
+            p.data += 1.0
+    Checkpoint(tmp_path, model, ema=ema).save()
+    other = network()
+    load_weights(other, tmp_path)
+    assert bits(other) == before != bits(model)

@@ -19,7 +19,8 @@ from minidl import nn, optim
 from minidl.backend.cpu import threads
 from minidl.data import ArrayDataset, DataLoader
 from minidl.metrics import accuracy
-from minidl.training import fit
+from minidl.nn.freezing import freeze
+from minidl.training import AuxiliaryLoss, fit
 from minidl.training.checkpoint import FILE, Checkpoint
 from minidl.training.log import read_log
 
@@ -158,6 +159,145 @@ def test_evaluation_uses_the_averaged_weights_and_the_run_goes_on_with_the_other
     plain = parts() | {"test": test, "ema": None}
     assert len({row["test_loss"] for row in fit(**plain)}) == 3
     assert bits(made["model"]) == bits(plain["model"])
+
+
+# -- other models, other batches -----------------------------------------------------------------
+
+
+class TwoHeads(nn.Module):
+    """In training mode (main, auxiliary) scores, else the main ones: as GoogLeNet."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU())
+        self.head, self.auxiliary = nn.Linear(16, 4), nn.Linear(16, 4)
+
+    def forward(self, x):
+        x = self.body(x)
+        return (self.head(x), self.auxiliary(x)) if self.training else self.head(x)
+
+
+def test_auxiliary_outputs_are_trained_and_metrics_get_the_main_one():
+    def made(model, criterion):
+        arguments = parts(schedule="none") | {"ema": None, "clip_norm": None, "epochs": 2}
+        arguments |= {"model": model, "criterion": criterion}
+        arguments["optimizer"] = optim.SGD(model.parameters(), lr=0.1)
+        return arguments
+
+    md.manual_seed(0)
+    model = TwoHeads()
+    start = bits(model)
+    history = fit(**made(model, AuxiliaryLoss(nn.CrossEntropyLoss(), 0.3)))
+    assert all(bits(model)[name] != start[name] for name in start)
+    # Without a weight for it, the auxiliary head stays, and the rest is as if it were not there.
+    model, again = TwoHeads(), TwoHeads()
+    again.load_state_dict(model.state_dict())
+    silent = fit(**made(model, AuxiliaryLoss(nn.CrossEntropyLoss(), 0.0)))
+    again.forward = lambda x: again.head(again.body(x))
+    single = fit(**made(again, nn.CrossEntropyLoss()))
+    assert untimed(silent) == untimed(single)
+    assert 0.5 < history[-1]["train_accuracy"] < 1.0
+
+
+class Compare(nn.Module):
+    """Distances between embeddings of pictures, with one more number for each."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Sequential(nn.Flatten(), nn.Linear(64, 8))
+        self.scale = nn.Linear(1, 1)
+
+    def forward(self, first, second, weight):
+        first, second = self.embed(first), self.embed(second)
+        return self.scale(weight)[:, 0] * ((first - second) ** 2).mean(1), first
+
+
+def contrastive(output, target):
+    """A loss of several outputs and several targets."""
+    distance, first = output
+    return ((distance - target["same"]) ** 2).mean() + 1e-3 * (first * target["sign"]).mean() ** 2
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_several_inputs_and_a_loss_of_several_outputs_and_targets(tmp_path, named):
+    images = Images(32)
+    first, second = images.images, Images(32, seed=1).images
+    weight = np.ones((32, 1), np.float32)
+    target = {"same": np.float32(images.labels == 0), "sign": np.ones((32, 1), np.float32)}
+
+    class Pairs:
+        def __len__(self):
+            return 32
+
+        def get_batch(self, i):
+            held = {name: values[i] for name, values in target.items()}
+            if named:
+                inputs = {"first": first[i], "second": second[i], "weight": weight[i]}
+                return {**inputs, "target": held}
+            return first[i], second[i], weight[i], held
+
+    def made():
+        md.manual_seed(0)
+        model = Compare()
+        return {
+            "model": model,
+            "optimizer": optim.SGD(model.parameters(), lr=0.05),
+            "criterion": contrastive,
+            "train": DataLoader(Pairs(), 8, shuffle=True, seed=0),
+            "test": DataLoader(Pairs(), 32),
+            "metrics": {"distance": lambda output, target: output[0].mean()},
+            "epochs": 4,
+            "progress": False,
+        }
+
+    whole = made()
+    history = fit(**whole)
+    assert history[-1]["train_loss"] < 0.8 * history[0]["train_loss"]
+    assert math.isfinite(history[-1]["test_distance"])
+    stopped = made() | {"epochs": 2}
+    fit(**stopped, run=tmp_path)
+    again = made()
+    fit(**again, run=tmp_path, resume=True)
+    assert bits(again["model"]) == bits(whole["model"])
+
+
+def test_the_input_that_is_not_finite_is_named_among_several():
+    images = Images(8).images
+    bad = np.ones((8, 1), np.float32)
+    bad[3] = math.nan
+    model = Compare()
+    held = {"same": np.ones(8, np.float32), "sign": np.ones((8, 1), np.float32)}
+
+    class Pairs:
+        def __len__(self):
+            return 8
+
+        def get_batch(self, i):
+            return images[i], images[i], bad[i], {k: v[i] for k, v in held.items()}
+
+    optimizer = optim.SGD(model.parameters(), lr=0.05)
+    with pytest.raises(FloatingPointError, match="the input 3 of this batch is not finite"):
+        fit(model, optimizer, contrastive, DataLoader(Pairs(), 4), epochs=1, progress=False)
+
+
+def test_a_frozen_batch_norm_stays_as_it_is_through_training_and_evaluation():
+    made = parts() | {"ema": None}
+    norm = made["model"][1].eval().requires_grad_(False)
+    norm.running_mean.data[:] = 0.25
+    before = bits(norm)
+    assert len(fit(**made)) == 3
+    assert bits(norm) == before
+    assert not norm.training
+    assert made["model"].training
+    assert made["model"][5].training, "dropout is not frozen"
+    frozen = parts() | {"ema": None}
+    norm = freeze(frozen["model"][1])
+    before = bits(norm)
+    fit(**frozen)
+    assert bits(norm) == before
+    thawed = parts() | {"ema": None}
+    fit(**thawed)
+    assert bits(thawed["model"][1]) != before
 
 
 def test_an_unknown_period_of_the_schedule_is_refused():

@@ -6,6 +6,7 @@ import pytest
 import minidl as md
 from minidl import nn
 from minidl.backend import random
+from minidl.training.batches import Batch
 from minidl.training.nonfinite import first_nonfinite, require_finite
 
 
@@ -15,7 +16,7 @@ def step(model, x, y, criterion=None):
     before = random.get_state()
     loss = criterion(model(x), y)
     loss.backward()
-    require_finite(model, criterion, x, y, loss, before)
+    require_finite(model, criterion, Batch.of((x, y), "cpu"), loss, before)
 
 
 def batch(value=1.0):

@@ -11,6 +11,7 @@ from ..quiet import quietly
 from .activation import CpuActivationKernels
 from .conv import CpuConvKernels
 from .elementwise import CpuElementwiseKernels
+from .group_norm import CpuGroupNormKernels
 from .indexing import CpuIndexingKernels
 from .linalg import CpuLinalgKernels
 from .losses import CpuLossKernels
@@ -22,6 +23,7 @@ from .random import CpuRandomKernels
 from .reduction import CpuReductionKernels
 from .resample import CpuResampleKernels
 from .roi import CpuRoiKernels
+from .softmax import CpuSoftmaxKernels
 
 __all__ = ["NumpyBackend"]
 
@@ -30,6 +32,7 @@ class NumpyBackend(
     CpuConvKernels,
     CpuElementwiseKernels,
     CpuActivationKernels,
+    CpuGroupNormKernels,
     CpuIndexingKernels,
     CpuLinalgKernels,
     CpuLossKernels,
@@ -41,6 +44,7 @@ class NumpyBackend(
     CpuPoolKernels,
     CpuResampleKernels,
     CpuRoiKernels,
+    CpuSoftmaxKernels,
     Backend,
 ):
     """NumPy arrays in host memory."""

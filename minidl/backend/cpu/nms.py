@@ -23,6 +23,17 @@ TABLE = 1 << 16  # overlaps in one pass: three arrays of 256 KB stay in the cach
 class CpuNmsKernels(NmsKernels):
     """Non-maximum suppression for NumPy."""
 
+    def check_boxes(self, op: str, name: str, boxes: Any) -> None:
+        # Written so that a NaN, which compares as false, is found too.
+        good = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        if not good.all():
+            k = int(np.argmin(good))
+            fault = "no area" if np.isfinite(boxes[k]).all() else "a NaN or an infinite corner"
+            raise ValueError(
+                f"{op}: {name} {boxes.shape}: box {k}, {tuple(boxes[k].tolist())}, has {fault}; "
+                "boxes are (x1, y1, x2, y2) with x1 < x2 and y1 < y2: drop it or mend it"
+            )
+
     def nms(self, boxes: Any, labels: Any, threshold: float) -> Any:
         keep = np.zeros(len(boxes), np.bool_)
         if labels is not None:

@@ -12,6 +12,7 @@ are gone over again with s close to the mean, where it costs none (Chan, Golub a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from ..plain import norm as plain
 from ..plain.norm import quiet
+from . import rows
 from .threads import one_blas_thread, parallel
 from .workspace import scratch
 
@@ -34,16 +36,22 @@ PIECE = 1 << 20
 # still has a relative error of some 1e-6.
 FAR = 16.0
 SHORT = 32  # positions: rows shorter than this are summed over samples first
+FEW = 8  # samples
 LONG = 4096  # positions: up to here a channel's number is written out along the row
 
 
 class CpuNormKernels(plain.NormKernels):
     @quiet
     def batch_norm(
-        self, x: Array, weight: Array | None, bias: Array | None, eps: float, relu: bool = False
+        self,
+        x: Array,
+        weight: Array | None,
+        bias: Array | None,
+        eps: float,
+        ceiling: float | None = None,
     ) -> tuple[Array, Array, Array]:
         if x.dtype.itemsize < 4:
-            return super().batch_norm(x, weight, bias, eps, relu)
+            return super().batch_norm(x, weight, bias, eps, ceiling)
         x = np.ascontiguousarray(x)
         count = x.shape[0] * x.shape[2]
         shift = None
@@ -69,7 +77,7 @@ class CpuNormKernels(plain.NormKernels):
         constant = -offset * scale
         if bias is not None:
             constant = constant + bias
-        return _affine(x, shift, scale, constant, relu), mean, var
+        return _affine(x, shift, scale, constant, ceiling), mean, var
 
     @quiet
     def batch_norm_grad(
@@ -80,9 +88,10 @@ class CpuNormKernels(plain.NormKernels):
         mean: Array,
         invstd: Array,
         rectified: Array | None = None,
+        ceiling: float | None = None,
     ) -> tuple[Array, Array, Array]:
         if x.dtype.itemsize < 4:
-            return super().batch_norm_grad(grad, x, weight, mean, invstd, rectified)
+            return super().batch_norm_grad(grad, x, weight, mean, invstd, rectified, ceiling)
         x, grad = np.ascontiguousarray(x), np.ascontiguousarray(grad)
         count = x.shape[0] * x.shape[2]
         dx = np.empty_like(x)
@@ -95,6 +104,8 @@ class CpuNormKernels(plain.NormKernels):
             g = grad[part]
             if rectified is not None:
                 g = np.multiply(g, rectified[part] > 0, out=dx[part])
+                if ceiling != math.inf:
+                    g *= rectified[part] < ceiling
             return g, _shifted(x, part, shift)
 
         grad_bias, product = _sums(x, terms)
@@ -119,10 +130,14 @@ class CpuNormKernels(plain.NormKernels):
         _for_pieces(x, combine)
         return dx, grad_weight, grad_bias
 
+    @quiet
     def channel_affine(self, x: Array, scale: Array | None, shift: Array | None) -> Array:
         if x.dtype.itemsize < 4 or x.size == 0 or scale is None:
             return super().channel_affine(x, scale, shift)
-        return _affine(np.ascontiguousarray(x), None, scale, shift, False)
+        # Short rows of few samples are not spread out, and need NumPy's buffer.
+        direct = x.shape[0] >= FEW or x.shape[2] >= rows.LONG
+        affine = rows.direct_rows(_affine) if direct else _affine
+        return affine(np.ascontiguousarray(x), None, scale, shift, None)
 
     def channel_sum(self, x: Array) -> Array:
         if x.dtype.itemsize < 4 or x.size == 0:
@@ -204,22 +219,24 @@ def _far(mean: Array, var: Array) -> bool:
 
 
 def _affine(
-    x: Array, shift: Array | None, scale: Array, constant: Array | None, relu: bool
+    x: Array,
+    shift: Array | None,
+    scale: Array,
+    constant: Array | None,
+    ceiling: float | None,
 ) -> Array:
-    """scale (x - shift) + constant for each channel of x (N, C, L), not below 0 with `relu`."""
+    """scale (x - shift) + constant for each channel of x (N, C, L), within 0 and `ceiling`."""
     y = np.empty_like(x)
     scale = _spread(scale, x)
     constant = None if constant is None else _spread(constant, x)
-    # np.maximum(out, 0) with a number is three times slower than with an array.
-    zeros = np.zeros((x.shape[1] if x.shape[2] <= LONG else 1, x.shape[2]), x.dtype)
 
     def apply(part: Part) -> None:
         out, channels = y[part], part[1]
         np.multiply(_shifted(x, part, shift), scale[channels], out=out)
         if constant is not None:
             out += constant[channels]
-        if relu:
-            np.maximum(out, zeros[: out.shape[1]], out=out)
+        if ceiling is not None:
+            out.clip(0.0, ceiling, out=out)
 
     _for_pieces(x, apply)
     return y
@@ -233,6 +250,6 @@ def _spread(vector: Array, x: Array) -> Array:
     """
     n, channels, length = x.shape
     vector = vector.astype(x.dtype, copy=False)
-    if length > LONG or n < 8:
+    if length > LONG or n < FEW:
         return vector[:, None]
     return np.repeat(vector, length).reshape(channels, length)

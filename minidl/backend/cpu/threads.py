@@ -9,6 +9,7 @@ The pool starts with the first piece of work that needs it; importing this modul
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Callable
@@ -38,10 +39,13 @@ def get_num_threads() -> int:
     """The number of threads that CPU kernels use.
 
     Until `set_num_threads` is called: OMP_NUM_THREADS where it is set, else the number of
-    processors this process may run on.
+    processors this process may run on, as found when first asked.
     """
-    if _State.threads is not None:
-        return _State.threads
+    return _State.threads or _usual_number()
+
+
+@functools.cache  # asked for in every kernel
+def _usual_number() -> int:
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     if wanted.isdigit() and int(wanted) > 0:
         return int(wanted)
@@ -140,28 +144,32 @@ class _OneBlasThread:
     """
 
     def __init__(self) -> None:
-        self._controller: ThreadpoolController | None = None
+        self._libraries: list[Any] | None = None  # not looked for yet
         self.reset()
 
     def reset(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
-        self._limit: Any = None
+        self._before: list[tuple[Any, int]] = []  # libraries and their number of threads
 
     def __enter__(self) -> None:
         with self._lock:
             if self._inside == 0:
-                if self._controller is None:
-                    self._controller = ThreadpoolController()
-                self._limit = self._controller.limit(limits=1, user_api="blas")
+                if self._libraries is None:
+                    self._libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+                self._before = [(lib, lib.get_num_threads()) for lib in self._libraries]
+                for library, threads in self._before:
+                    if threads != 1:
+                        library.set_num_threads(1)
             self._inside += 1
 
     def __exit__(self, *exception: object) -> None:
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
-                self._limit.restore_original_limits()
-                self._limit = None
+                for library, threads in self._before:
+                    if threads != 1:
+                        library.set_num_threads(threads)
 
 
 one_blas_thread = _OneBlasThread()

@@ -9,6 +9,7 @@ import numpy as np
 from ..base import Array, Backend
 from .activation import ActivationKernels
 from .conv import ConvKernels
+from .cudnn import CudnnKernels
 from .indexing import IndexingKernels, deterministic
 from .linalg import LinalgKernels
 from .losses import LossKernels
@@ -19,6 +20,9 @@ from .pool import PoolKernels
 from .random import RandomKernels
 from .resample import ResampleKernels
 from .roi import RoiKernels
+from .scaling import ScalingKernels
+from .softmax import SoftmaxKernels
+from .transfer import Transfers
 
 __all__ = ["CudaKernels", "CupyBackend", "deterministic", "is_available", "probe"]
 
@@ -36,13 +40,15 @@ class CudaKernels(
     RandomKernels,
     ResampleKernels,
     RoiKernels,
+    ScalingKernels,
+    SoftmaxKernels,
     Backend,
 ):
     """The kernels of this folder, whatever compiles and launches them."""
 
 
-class CupyBackend(CudaKernels):
-    """CuPy arrays in the memory of an NVIDIA GPU, with the kernels of this folder."""
+class CupyBackend(Transfers, CudnnKernels, CudaKernels):
+    """CuPy arrays in the memory of an NVIDIA GPU, with the kernels of this folder, and cuDNN's."""
 
     name = "cuda"
 
@@ -51,11 +57,18 @@ class CupyBackend(CudaKernels):
 
     def asarray(self, data: Any, dtype: Any = None, index: int | None = None) -> Array:
         if index is None:
-            return self.xp.asarray(data, dtype)
-        with self.xp.cuda.Device(index):
             array = self.xp.asarray(data, dtype)
-            # asarray leaves an array where it is: one on another GPU is copied over
-            return array if array.device.id == index else array.copy()
+        else:
+            with self.xp.cuda.Device(index):
+                array = self.xp.asarray(data, dtype)
+                # asarray leaves an array where it is: one on another GPU is copied over
+                array = array if array.device.id == index else array.copy()
+        if isinstance(data, np.ndarray) and self.is_pinned(data):
+            # CuPy copies it as it is, not a copy of it: the caller may change it afterwards. `send`
+            # does not wait.
+            with array.device:
+                self.synchronize()
+        return array
 
     def to_host(self, array: Array) -> np.ndarray:
         return self.xp.asnumpy(array)

@@ -2,7 +2,7 @@
 
 The three faces are two kernels: forward and the gradient to the input gather pixels by a table of
 taps, the gradient to the weight sums over all pixels in parts. cuDNN is not needed. Depthwise
-convolution has kernels of its own.
+convolution has kernels of its own, and what tensor cores may compute goes to cuBLAS (columns.py).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from ..base import Array
 from ..geometry import ConvGeometry
+from .columns import ColumnKernels
 from .depthwise import DepthwiseKernels, is_depthwise
 from .launcher import contiguous, types
 
@@ -24,14 +25,16 @@ TABLES = 1024  # tables of taps that are kept: of up to 100 kB each
 Size = tuple[int, int]
 
 
-class ConvKernels(DepthwiseKernels):
+class ConvKernels(ColumnKernels, DepthwiseKernels):
     xp: Any
 
     def conv_forward(
         self, x: Array, w: Array, geometry: ConvGeometry, bias: Array | None = None
     ) -> Array:
-        if is_depthwise(w, geometry):
+        if is_depthwise(w.shape, geometry):
             return self.depthwise_forward(x, w, geometry, bias)
+        if x.size and w.size and self.by_columns(x.dtype):
+            return self.columns_forward(x, w, geometry, bias)
         groups = geometry.groups
         size = geometry.output_size(x.shape[2:])
         out = self.xp.empty((x.shape[0], w.shape[0], *size), x.dtype)
@@ -44,8 +47,10 @@ class ConvKernels(DepthwiseKernels):
         return out
 
     def conv_input_grad(self, g: Array, w: Array, geometry: ConvGeometry, size: Size) -> Array:
-        if is_depthwise(w, geometry):
+        if is_depthwise(w.shape, geometry):
             return self.depthwise_input_grad(g, w, geometry, size)
+        if g.size and w.size and self.by_columns(g.dtype):
+            return self.columns_input_grad(g, w, geometry, size)
         groups = geometry.groups
         channels = w.shape[1]
         out = self.xp.empty((g.shape[0], groups * channels, *size), g.dtype)
@@ -96,8 +101,10 @@ class ConvKernels(DepthwiseKernels):
         channels, rows = x.shape[1] // groups, g.shape[1] // groups
         depth = channels * geometry.kernel[0] * geometry.kernel[1]
         out = xp.zeros((g.shape[1], channels, *geometry.kernel), x.dtype)
-        if is_depthwise(out, geometry):
+        if is_depthwise(out.shape, geometry):
             return self.depthwise_weight_grad(x, g, geometry)
+        if x.size and g.size and self.by_columns(x.dtype):
+            return self.columns_weight_grad(x, g, geometry)
         pixels = g.shape[0] * g.shape[2] * g.shape[3]
         if out.size == 0 or pixels == 0:
             return out

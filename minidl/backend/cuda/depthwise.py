@@ -16,11 +16,11 @@ TAPS = 49  # a thread keeps the sums of so many in registers, at most
 FILTERS = 4  # a channel; with more of them, a matrix product reads the image less often
 
 
-def is_depthwise(w: Array, geometry: ConvGeometry) -> bool:
+def is_depthwise(shape: tuple[int, ...], geometry: ConvGeometry) -> bool:
     """Whether weights (O, C / groups, kh, kw) are better served by the kernels of this file."""
     (kh, kw), groups = geometry.kernel, geometry.groups
-    fits = kh * kw <= TAPS and w.shape[0] <= 65535
-    return fits and groups > 1 and w.shape[1] == 1 and w.shape[0] <= FILTERS * groups
+    fits = kh * kw <= TAPS and shape[0] <= 65535
+    return fits and groups > 1 and shape[1] == 1 and shape[0] <= FILTERS * groups
 
 
 class DepthwiseKernels(KernelLauncher):

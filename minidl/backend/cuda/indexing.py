@@ -9,7 +9,7 @@ import numpy as np
 
 from ..base import Array
 from ..plain.indexing import IndexingKernels as PlainIndexingKernels
-from .launcher import KernelLauncher, contiguous, types
+from .launcher import KernelLauncher, contiguous, is_real, types
 
 __all__ = ["IndexingKernels", "deterministic", "sums"]
 
@@ -51,7 +51,7 @@ class IndexingKernels(KernelLauncher, PlainIndexingKernels):
     def scatter_add(self, out: Array, index: tuple[Any, ...], values: Array) -> None:
         """For floats and adjacent index arrays one kernel; anything else goes to CuPy."""
         dims = [dim for dim, part in enumerate(index) if not isinstance(part, slice)]
-        ready = out.dtype.kind == "f" and out.flags.c_contiguous
+        ready = is_real(out.dtype) and out.flags.c_contiguous
         if not ready or dims[-1] - dims[0] != len(dims) - 1:
             super().scatter_add(out, index, values)
             return

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..base import Array
 
-__all__ = ["C_TYPES", "KernelLauncher", "contiguous", "source", "types"]
+__all__ = ["C_TYPES", "KernelLauncher", "contiguous", "is_real", "source", "types"]
 
 FOLDER = pathlib.Path(__file__).parent / "kernels"
 
@@ -36,6 +36,10 @@ _TYPES: dict[str, np.dtype] = {
 }
 C_TYPES: dict[np.dtype, str] = {dtype: name for name, dtype in _TYPES.items()}
 
+# 16-bit floats: their C type, and the header that defines it. bfloat16 is not NumPy's own: it comes
+# from ml_dtypes, and takes its place in the tables above when the first array of it does.
+HEADERS = {"__half": "cuda_fp16.h", "__nv_bfloat16": "cuda_bf16.h"}
+
 THREADS = 256  # in a block of a kernel that makes one result a thread
 BLOCKS = 8192  # of such a kernel at most: enough to fill any GPU; they go on in steps of the grid
 
@@ -51,7 +55,8 @@ Signature = list[tuple[str, bool, str]]  # (C type, is it a pointer, name) of ea
 def source(file: str, defines: tuple[tuple[str, Any], ...]) -> str:
     """The text of a kernel file with `#define`s in front, as it goes to the compiler."""
     text = (FOLDER / file).read_text()
-    include = "#include <cuda_fp16.h>\n" if any(v == "__half" for _, v in defines) else ""
+    needed = {HEADERS[v] for _, v in defines if v in HEADERS}
+    include = "".join(f"#include <{header}>\n" for header in sorted(needed))
     lines = "".join(f"#define {name} {value}\n" for name, value in defines)
     return f'{include}{lines}{EACH}#line 1 "{file}"\n{text}'
 
@@ -161,7 +166,7 @@ class Kernel:
         self.function(grid, block, tuple(values))
 
     def _scalar(self, arg: Any, dtype: np.dtype, name: str) -> Any:
-        if dtype.kind != "f":
+        if not is_real(dtype):
             if not isinstance(arg, (int, np.integer)):
                 raise TypeError(f"{self.name}: {name} must be an integer, got {arg}")
             bits = 8 * dtype.itemsize
@@ -188,11 +193,19 @@ def contiguous(xp: Any, array: Array) -> Array:
     return array if array.flags.c_contiguous else xp.ascontiguousarray(array)
 
 
+def is_real(dtype: Any) -> bool:
+    """Whether kernels know numbers of this dtype as `real`: floats of 16, 32 or 64 bits."""
+    return dtype.kind == "f" or dtype.name == "bfloat16"
+
+
 def types(dtype: Any) -> tuple[dict[str, str], np.dtype]:
     """What a kernel for arrays of a float dtype is compiled with, and the dtype that it sums in.
 
-    `real` is how numbers are stored, `wide` how they are computed with: float16 in float32.
+    `real` is how numbers are stored, `wide` how they are computed with: 16 bits in float32.
     """
-    real = C_TYPES[np.dtype(dtype)]
+    dtype = np.dtype(dtype)
+    if dtype.name == "bfloat16":
+        _TYPES["__nv_bfloat16"], C_TYPES[dtype] = dtype, "__nv_bfloat16"
+    real = C_TYPES[dtype]
     wide = "double" if real == "double" else "float"
     return {"real": real, "wide": wide}, _TYPES[wide]

@@ -1,8 +1,9 @@
-"""Batched matrix products on the GPU, by cuBLAS.
+"""Matrix products on the GPU, alone and in batches, by cuBLAS.
 
-CuPy's own matmul copies transposed batches, computes float16 in float32, and builds tables of
-pointers where batches broadcast. Here a batch goes to cublasGemmStridedBatchedEx as it lies: a
-matrix may be transposed, and a batch that repeats one matrix has the stride 0.
+CuPy's own matmul copies transposed batches, computes float16 in float32, refuses bfloat16, builds
+tables of pointers where batches broadcast, and reads from the environment whether TF32 is allowed.
+Here a batch goes to cublasGemmStridedBatchedEx as it lies: a matrix may be transposed, and a batch
+that repeats one matrix has the stride 0. 16-bit factors are summed up in float32.
 
 cuBLAS counts down the columns first. An array in C order is to it the transposed matrix; therefore
 out = a b is asked for as out^T = b^T a^T, with the operands exchanged.
@@ -18,14 +19,19 @@ import numpy as np
 
 from ..base import Array
 from ..plain.linalg import LinalgKernels as PlainLinalgKernels
+from ..precision import matmul
+from .launcher import KernelLauncher
 
 __all__ = ["LinalgKernels"]
 
 # cudaDataType (library_types.h) and cublasComputeType_t, cublasGemmAlgo_t (cublas_api.h): for each
-# dtype that of the elements, that of the sums, and the dtype of the two factors.
+# dtype, by its character (E is bfloat16), that of the elements, that of the sums, and the dtype of
+# the two factors alpha and beta.
 CUBLAS_GEMM_DEFAULT = -1
+CUBLAS_COMPUTE_32F_FAST_TF32 = 77
 CUBLAS_TYPES = {
     "e": (2, 68, np.float32),  # CUDA_R_16F, CUBLAS_COMPUTE_32F
+    "E": (14, 68, np.float32),  # CUDA_R_16BF, CUBLAS_COMPUTE_32F
     "f": (0, 68, np.float32),  # CUDA_R_32F, CUBLAS_COMPUTE_32F
     "d": (1, 70, np.float64),  # CUDA_R_64F, CUBLAS_COMPUTE_64F
 }
@@ -47,22 +53,25 @@ class Operand(NamedTuple):
     stride: int
 
 
-class LinalgKernels(PlainLinalgKernels):
+class LinalgKernels(KernelLauncher, PlainLinalgKernels):
     """The arguments and results are those of `backend/plain/linalg.py`."""
 
     xp: Any
 
     def cublas(self) -> tuple[Any, int]:
-        """The module with `gemmStridedBatchedEx`, and a handle for it."""
+        """The module with `gemmEx` and `gemmStridedBatchedEx`, and a handle for them."""
         raise NotImplementedError
 
     def bmm(self, a: Array, b: Array) -> Array:
-        simple = a.ndim < 2 or b.ndim < 2 or (a.ndim == 2 and b.ndim == 2)
-        if simple or a.dtype != b.dtype or a.dtype.char not in CUBLAS_TYPES:
+        return self.product(a, b, matmul.allow_tf32)
+
+    def product(self, a: Array, b: Array, tf32: bool) -> Array:
+        """a @ b, with float32 factors rounded to TF32 if they may be."""
+        if a.ndim < 2 or b.ndim < 2 or a.dtype != b.dtype or a.dtype.char not in CUBLAS_TYPES:
             return super().bmm(a, b)
-        if b.ndim == 2 and a.flags.c_contiguous:  # one product, of all rows
+        if b.ndim == 2 and a.ndim > 2 and a.flags.c_contiguous:  # one product, of all rows
             rows = a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
-            return super().bmm(rows, b).reshape(*a.shape[:-1], b.shape[-1])
+            return self.product(rows, b, tf32).reshape(*a.shape[:-1], b.shape[-1])
         (m, k), (inner, n) = a.shape[-2:], b.shape[-2:]
         if inner != k:
             raise ValueError(
@@ -75,20 +84,31 @@ class LinalgKernels(PlainLinalgKernels):
         if k == 0:
             out.fill(0)
             return out
-        self._product(_operand(self.xp, a, batch), _operand(self.xp, b, batch), out, k)
+        left, right = _operand(self.xp, a, batch), _operand(self.xp, b, batch)
+        self._ask(left, right, out, k, tf32)
         return out
 
-    def _product(self, a: Operand, b: Operand, out: Array, k: int) -> None:
+    def _ask(self, a: Operand, b: Operand, out: Array, k: int, tf32: bool) -> None:
         library, handle = self.cublas()
         m, n = out.shape[-2:]
         kind, compute, factor = CUBLAS_TYPES[out.dtype.char]
+        if out.dtype == np.float32 and tf32:
+            compute = CUBLAS_COMPUTE_32F_FAST_TF32
         one, zero = np.ones((), factor), np.zeros((), factor)  # read before the call returns
+        count = math.prod(out.shape[:-2])
+        if count == 1:  # cuBLAS chooses better among its kernels where it knows of no batch
+            library.gemmEx(
+                handle, int(b.transposed), int(a.transposed), n, m, k, one.ctypes.data,
+                b.array.data.ptr, kind, b.leading, a.array.data.ptr, kind, a.leading,
+                zero.ctypes.data, out.data.ptr, kind, n, compute, CUBLAS_GEMM_DEFAULT,
+            )  # fmt: skip
+            return
         library.gemmStridedBatchedEx(
             handle, int(b.transposed), int(a.transposed), n, m, k, one.ctypes.data,
             b.array.data.ptr, kind, b.leading, b.stride,
             a.array.data.ptr, kind, a.leading, a.stride,
             zero.ctypes.data, out.data.ptr, kind, n, m * n,
-            math.prod(out.shape[:-2]), compute, CUBLAS_GEMM_DEFAULT,
+            count, compute, CUBLAS_GEMM_DEFAULT,
         )  # fmt: skip
 
 

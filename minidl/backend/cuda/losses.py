@@ -8,7 +8,7 @@ import numpy as np
 
 from ..base import Array
 from ..plain.losses import LossKernels as PlainLossKernels
-from .launcher import KernelLauncher, contiguous, types
+from .launcher import KernelLauncher, contiguous, is_real, types
 
 __all__ = ["LossKernels"]
 
@@ -29,7 +29,7 @@ class LossKernels(KernelLauncher, PlainLossKernels):
         ignore_index: int,
         smoothing: float,
     ) -> tuple[Array, Array, Array]:
-        if x.dtype.kind != "f" or x.size == 0:
+        if not is_real(x.dtype) or x.size == 0:
             return super().cross_entropy(x, target, weight, ignore_index, smoothing)
         xp = self.xp
         defines, wide = types(x.dtype)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..base import Array
 from ..plain.norm import NormKernels as PlainNormKernels
-from .launcher import KernelLauncher, contiguous, types
+from .launcher import KernelLauncher, contiguous, is_real, types
 
 __all__ = ["NormKernels"]
 
@@ -20,10 +20,15 @@ class NormKernels(KernelLauncher, PlainNormKernels):
     xp: Any
 
     def batch_norm(
-        self, x: Array, weight: Array | None, bias: Array | None, eps: float, relu: bool = False
+        self,
+        x: Array,
+        weight: Array | None,
+        bias: Array | None,
+        eps: float,
+        ceiling: float | None = None,
     ) -> tuple[Array, Array, Array]:
         if _is_plain(x):
-            return super().batch_norm(x, weight, bias, eps, relu)
+            return super().batch_norm(x, weight, bias, eps, ceiling)
         xp = self.xp
         batch, channels, length = x.shape
         defines, wide = types(x.dtype)
@@ -34,8 +39,9 @@ class NormKernels(KernelLauncher, PlainNormKernels):
         grid = (splits, channels)
         self.launch("norm.cu", "mdl_norm_sums", grid, (THREADS,), (x, parts, *x.shape), **defines)
         args = (
-            x, parts, _of(xp, weight, x.dtype), _of(xp, bias, x.dtype), y, mean, var,
-            int(weight is not None), int(bias is not None), int(relu), splits, *x.shape, eps,
+            x, parts, _of(xp, weight, wide), _of(xp, bias, wide), y, mean, var,
+            int(weight is not None), int(bias is not None), int(ceiling is not None), splits,
+            *x.shape, eps, 0.0 if ceiling is None else ceiling,
         )  # fmt: skip
         self.launch("norm.cu", "mdl_norm_apply", grid, (THREADS,), args, **defines)
         return y, mean, var
@@ -48,9 +54,10 @@ class NormKernels(KernelLauncher, PlainNormKernels):
         mean: Array,
         invstd: Array,
         rectified: Array | None = None,
+        ceiling: float | None = None,
     ) -> tuple[Array, Array, Array]:
         if _is_plain(x):
-            return super().batch_norm_grad(grad, x, weight, mean, invstd, rectified)
+            return super().batch_norm_grad(grad, x, weight, mean, invstd, rectified, ceiling)
         xp = self.xp
         batch, channels, length = x.shape
         defines, wide = types(x.dtype)
@@ -63,12 +70,13 @@ class NormKernels(KernelLauncher, PlainNormKernels):
         dx = xp.empty_like(x)
         weight_grad, bias_grad = xp.empty(channels, wide), xp.empty(channels, wide)
         grid, has_relu = (splits, channels), int(rectified is not None)
-        args = (grad, x, rectified, mean, invstd, parts, has_relu, *x.shape)
+        top = 0.0 if ceiling is None else ceiling
+        args = (grad, x, rectified, mean, invstd, parts, has_relu, *x.shape, top)
         self.launch("norm.cu", "mdl_norm_grad_sums", grid, (THREADS,), args, **defines)
-        weight = _of(xp, weight, x.dtype)
+        weight = _of(xp, weight, wide)
         args = (
             grad, x, rectified, mean, invstd, weight, parts, dx, weight_grad, bias_grad, has_relu,
-            int(weight is not None), splits, *x.shape,
+            int(weight is not None), splits, *x.shape, top,
         )  # fmt: skip
         self.launch("norm.cu", "mdl_norm_grad_apply", grid, (THREADS,), args, **defines)
         return dx, weight_grad, bias_grad
@@ -77,7 +85,7 @@ class NormKernels(KernelLauncher, PlainNormKernels):
 def _is_plain(x: Array) -> bool:
     """Whether the plain kernels must do: nothing to add up, or too much for the grid or 32 bits."""
     too_large = x.shape[1] > 65535 or x.shape[0] * x.shape[2] >= 2**31
-    return too_large or x.size == 0 or x.dtype.kind != "f"
+    return too_large or x.size == 0 or not is_real(x.dtype)
 
 
 def _share(numbers: int, channels: int) -> int:

@@ -11,7 +11,7 @@ from ..geometry import ConvGeometry
 from ..plain.pool import PoolKernels as PlainPoolKernels
 from ..plain.pool import index_dtype, lowest
 from .indexing import sums
-from .launcher import C_TYPES, KernelLauncher, contiguous, types
+from .launcher import C_TYPES, KernelLauncher, contiguous, is_real, types
 
 __all__ = ["PoolKernels"]
 
@@ -26,7 +26,7 @@ class PoolKernels(KernelLauncher, PlainPoolKernels):
     xp: Any
 
     def max_pool(self, x: Array, geometry: ConvGeometry, indices: bool) -> tuple[Any, Any]:
-        if x.dtype.kind != "f":
+        if not is_real(x.dtype):
             return super().max_pool(x, geometry, indices)
         xp = self.xp
         (top, _), (left, _) = geometry.padding
@@ -42,7 +42,7 @@ class PoolKernels(KernelLauncher, PlainPoolKernels):
         return values, places
 
     def pool_gather(self, x: Array, indices: Array) -> Array:
-        if x.dtype.kind != "f":
+        if not is_real(x.dtype):
             return super().pool_gather(x, indices)
         xp = self.xp
         out = xp.empty(indices.shape, x.dtype)
@@ -51,7 +51,7 @@ class PoolKernels(KernelLauncher, PlainPoolKernels):
         return out
 
     def pool_scatter(self, x: Array, indices: Array, size: int) -> Array:
-        if x.dtype.kind != "f" or sums.deterministic:
+        if not is_real(x.dtype) or sums.deterministic:
             return super().pool_scatter(x, indices, size)
         xp = self.xp
         out = xp.zeros((x.shape[0], size), x.dtype)

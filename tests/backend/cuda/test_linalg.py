@@ -1,25 +1,39 @@
 """Batched products by cuBLAS, with a model of it in NumPy: operands, leading sizes, strides."""
 
+import inspect
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from minidl import backend
+from minidl.backend.cuda.linalg import CUBLAS_COMPUTE_32F_FAST_TF32, CUBLAS_TYPES, Operand
+
 from ... import strict_cupy
 from ...cuda_on_cpu import CudaOnStrict
+from ...cuda_on_cpu.cublas import ColumnMajor
 from .common import assert_near
 
 RTOL = {np.float64: 1e-12, np.float32: 1e-5, np.float16: 1e-2}
 
 
-def product(a, b):
-    """a @ b through the backend; and whether cuBLAS' batched product was asked."""
-    backend = CudaOnStrict()
-    library, handle = backend.cublas()
+def product(a, b, single=None):
+    """a @ b through the backend, and the calls of cuBLAS' batched product; those of the product of
+    two matrices go to the list `single`."""
+    device = CudaOnStrict()
+    library, handle = device.cublas()
     calls = []
-    asked = library.gemmStridedBatchedEx
-    library.gemmStridedBatchedEx = lambda *args: (calls.append(args), asked(*args))
-    backend.cublas = lambda: (library, handle)
+    single = [] if single is None else single
+    one, many = library.gemmEx, library.gemmStridedBatchedEx
+    library.gemmEx = lambda *args: (
+        single.append(args),
+        one(*args),
+        calls.pop(),  # the model computes the one by the other
+    )
+    library.gemmStridedBatchedEx = lambda *args: (calls.append(args), many(*args))
+    device.cublas = lambda: (library, handle)
     with strict_cupy.forbid_sync():
-        result = backend.bmm(a, b)
+        result = device.bmm(a, b)
     return result.get(), calls
 
 
@@ -96,17 +110,96 @@ def test_transposed_batches_are_not_copied():
 def test_one_matrix_on_the_right_is_one_product_of_all_rows():
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((7, 3, 5)), rng.standard_normal((5, 2))
-    result, calls = product(strict_cupy.asarray(a), strict_cupy.asarray(b))
+    single = []
+    result, calls = product(strict_cupy.asarray(a), strict_cupy.asarray(b), single)
     assert_near(result, a @ b, 1e-12)
-    assert not calls
+    assert (len(calls), len(single)) == (0, 1)
+
+
+def test_two_matrices_in_any_layout_are_multiplied_without_a_copy():
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((3, 5)), rng.standard_normal((5, 2))
+    for left in (strict_cupy.asarray(a), strict_cupy.asarray(a.T.copy()).T):
+        for right in (strict_cupy.asarray(b), strict_cupy.asarray(b.T.copy()).T):
+            single = []
+            result, _ = product(left, right, single)
+            assert_near(result, a @ b, 1e-12)
+            assert {single[0][7], single[0][10]} == {left.data.ptr, right.data.ptr}
+
+
+@pytest.mark.parametrize("shapes", [((3, 40), (40, 2)), ((4, 3, 40), (4, 40, 2))])
+def test_tf32_is_used_when_it_is_allowed_and_for_float32_only(shapes):
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+    exact = a.astype(np.float64) @ b
+
+    def error(dtype=np.float32):
+        left, right = (strict_cupy.asarray(x.astype(dtype)) for x in (a, b))
+        return np.abs(product(left, right)[0] - exact).max() / np.abs(exact).max()
+
+    assert error() < 1e-6
+    assert backend.get_float32_matmul_precision() == "highest"
+    backend.set_float32_matmul_precision("high")
+    try:
+        assert backend.matmul.allow_tf32
+        assert 1e-5 < error() < 1e-3
+        assert error(np.float64) < 1e-6
+        error(np.float16)  # (the model refuses TF32 there)
+    finally:
+        backend.matmul.allow_tf32 = False
+    assert error() < 1e-6
+    with pytest.raises(ValueError, match="'highest', 'high' or 'medium', not 'low'"):
+        backend.set_float32_matmul_precision("low")
+
+
+def test_a_switch_that_does_not_exist_is_refused():
+    with pytest.raises(AttributeError, match="no switch 'allow_tf23'; there are allow_tf32"):
+        backend.matmul.allow_tf23 = True
+    assert repr(backend.matmul) == "Matmul(allow_tf32=False)"
+
+
+def test_bfloat16_is_multiplied_in_float32():
+    reason = "bfloat16 comes from ml_dtypes"
+    dtype = pytest.importorskip("ml_dtypes", reason=reason).bfloat16
+    rng = np.random.default_rng(0)
+    for batch in ((2,), ()):
+        a = rng.standard_normal((*batch, 3, 300)).astype(dtype)
+        b = rng.standard_normal((*batch, 300, 4)).astype(dtype)
+        out = np.empty((*batch, 3, 4), dtype)
+        left, right = (Operand(Pointer(x), False, x.shape[-1], x[0].size) for x in (a, b))
+        CudaOnStrict()._ask(left, right, Pointer(out), 300, False)
+        expected = (a.astype(np.float32) @ b.astype(np.float32)).astype(dtype)
+        assert np.array_equal(out.view(np.uint16), expected.view(np.uint16))
+
+
+class Pointer:
+    """What a product asks of an array; the stand-in for CuPy has no bfloat16."""
+
+    def __init__(self, array):
+        self.dtype, self.shape = array.dtype, array.shape
+        self.data = SimpleNamespace(ptr=array.ctypes.data)
 
 
 def test_the_numbers_of_cublas_types_are_cupys():
     runtime = pytest.importorskip("cupy").cuda.runtime
-    from minidl.backend.cuda.linalg import CUBLAS_TYPES
-
     names = {"e": runtime.CUDA_R_16F, "f": runtime.CUDA_R_32F, "d": runtime.CUDA_R_64F}
+    names["E"] = runtime.CUDA_R_16BF
     assert {char: kind for char, (kind, _, _) in CUBLAS_TYPES.items()} == names
+
+
+def test_the_calls_fit_cupys_signatures():
+    """They are in its documentation strings: (handle, transa, transb, m, n, k, ...)."""
+    cublas = pytest.importorskip(
+        "cupy_backends.cuda.libs.cublas",
+        exc_type=ImportError,
+        reason="needs libcublas: nvidia-cublas",
+    )
+    assert cublas.CUBLAS_COMPUTE_32F_FAST_TF32 == CUBLAS_COMPUTE_32F_FAST_TF32
+    for name in ("gemmEx", "gemmStridedBatchedEx"):
+        text = getattr(cublas, name).__doc__
+        theirs = [part.split()[-1] for part in text[text.index("(") + 1 : -1].split(",")]
+        mine = list(inspect.signature(getattr(ColumnMajor, name)).parameters)[1:]
+        assert theirs == mine
 
 
 def test_sizes_that_do_not_meet_are_an_error():

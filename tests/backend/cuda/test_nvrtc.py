@@ -1,6 +1,7 @@
 """Every CUDA C kernel compiles with NVRTC, CUDA's own compiler, for each generation of GPU.
 
-Needs no GPU and no driver, only the library: `pip install nvidia-cuda-nvrtc`. The stand-in's g++
+Needs no GPU and no driver, only the library, and for 16-bit floats CUDA's headers: `pip install
+nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cuda-crt nvidia-cuda-cccl`. The stand-in's g++
 lets pass what CUDA does not know (macros of host headers, above all); this does not.
 """
 
@@ -13,10 +14,15 @@ import pathlib
 import pytest
 
 from minidl.backend.cuda.conv import tile
-from minidl.backend.cuda.launcher import FOLDER, source
+from minidl.backend.cuda.launcher import FOLDER, HEADERS, source
 
 ARCHITECTURES = ["sm_75", "sm_80", "sm_90"]  # Turing, Ampere, Hopper
-REAL = [("float", "float"), ("double", "double")]
+REAL = [
+    ("float", "float"),
+    ("double", "double"),
+    ("__half", "float"),
+    ("__nv_bfloat16", "float"),
+]
 COUNT = {"count_t": "unsigned int"}
 
 
@@ -28,14 +34,19 @@ def variants():
         types = {"real": real, "wide": wide}
         for file in ("norm.cu", "lars.cu"):
             yield file, types
-        for file in ("activation", "cross_entropy_grad", "optim", "resample", "scatter"):
+        for file in ("activation", "cross_entropy_grad", "im2col", "optim", "resample"):
+            yield f"{file}.cu", {**types, **COUNT}
+        for file in ("scaling", "scatter"):
             yield f"{file}.cu", {**types, **COUNT}
         for place in ("int", "long long") if real == "float" else ("int",):
             for file in ("pool.cu", "roi.cu"):
                 yield file, {**types, "place_t": place, **COUNT}
-        yield "nms.cu", {"real": real, **COUNT}
+        if real in ("float", "double"):  # boxes
+            yield "nms.cu", {"real": real, **COUNT}
         for lanes in (1, 32):
             yield "cross_entropy.cu", {**types, "LANES": lanes}
+        for lanes in (1, 256):
+            yield "softmax.cu", {**types, "LANES": lanes}
         yield "depthwise.cu", {**types, "KH": 3, "KW": 3, **COUNT}
         yield "depthwise_weight.cu", {**types, "KH": 7, "KW": 7}
         for rows in (16, 32, 64, 128) if real == "float" else (64,):
@@ -43,12 +54,22 @@ def variants():
             yield "conv.cu", {**types, **names}
 
 
+def roots():
+    """The folders of NVIDIA's wheels."""
+    spec = importlib.util.find_spec("nvidia")
+    return [pathlib.Path(root) for root in spec.submodule_search_locations] if spec else []
+
+
+def headers():
+    """The folders with <cuda_fp16.h> and what it includes."""
+    return [path.parent for root in roots() for path in root.glob("*/include/cuda_fp16.h")]
+
+
 def load():
     """libnvrtc of the installed wheel, or None."""
-    spec = importlib.util.find_spec("nvidia")
-    for root in spec.submodule_search_locations if spec else []:
+    for root in roots():
         for pattern in ("libnvrtc-builtins.so.*", "libnvrtc.so.*[0-9]"):
-            for path in sorted(pathlib.Path(root).glob(f"*/lib/{pattern}")):
+            for path in sorted(root.glob(f"*/lib/{pattern}")):
                 library = ctypes.CDLL(str(path))  # the built-ins first: it does not look for them
         if "library" in locals():
             return library
@@ -63,9 +84,11 @@ def compiled(text: str, architecture: str) -> bytes:
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
     NVRTC.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None)
     # CuPy adds -ftz to all it compiles.
-    flags = [f"-arch={architecture}".encode(), b"--std=c++17", b"-ftz=true"]
+    flags = [f"-arch={architecture}", "--std=c++17", "-ftz=true"]
+    flags += [f"-I{folder}" for folder in headers()]
+    texts = (ctypes.c_char_p * len(flags))(*[flag.encode() for flag in flags])
     try:
-        failed = NVRTC.nvrtcCompileProgram(program, 3, (ctypes.c_char_p * 3)(*flags))
+        failed = NVRTC.nvrtcCompileProgram(program, len(flags), texts)
         what = "ProgramLog" if failed else "CUBIN"
         getattr(NVRTC, f"nvrtcGet{what}Size")(program, ctypes.byref(size))
         buffer = ctypes.create_string_buffer(size.value)
@@ -88,6 +111,8 @@ def test_every_file_is_compiled():
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize(("file", "defines"), list(variants()), ids=str)
 def test_kernels_compile(file, defines, architecture):
+    if defines.get("real") in HEADERS and not headers():
+        pytest.skip("needs the packages nvidia-cuda-runtime, nvidia-cuda-crt, nvidia-cuda-cccl")
     assert compiled(source(file, tuple(defines.items())), architecture).startswith(b"\x7fELF")
 
 

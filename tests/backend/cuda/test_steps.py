@@ -88,3 +88,46 @@ def test_training_steps_equal_those_on_the_cpu(gpu, name):
         expected = b.detach().numpy()
         found = gpu.to_host(a.data)
         assert np.abs(found - expected).max() <= 1e-4 * max(1.0, np.abs(expected).max())
+
+
+def train_in_mixed_precision(device, steps=2):
+    """Losses, parameters and the scale after some steps under autocast, with a gradient scaler."""
+    md.manual_seed(0)
+    model = small_network().to(device)
+    update = adam(model.parameters())
+    scaler = md.amp.GradScaler(device, 2.0**10)
+    rng = np.random.default_rng(0)
+    losses = []
+    for _ in range(steps):
+        x = md.Tensor(rng.standard_normal((3, 2, 8, 8)).astype(np.float32), device=device)
+        target = md.Tensor(rng.integers(0, 5, len(x)), device=device)
+        with md.autocast(device):
+            scores = model(x)
+            loss = F.cross_entropy(scores, target) + scores.softmax(1).sum()
+        update.zero_grad()
+        scaler.scale(loss).backward()
+        with strict_cupy.allow_sync():  # its one look at the flag
+            scaler.step(update)
+        scaler.update()
+        losses.append(loss.detach())
+    return losses, list(model.parameters()), scaler
+
+
+@pytest.mark.slow
+def test_steps_in_mixed_precision_equal_those_on_the_cpu(gpu):
+    losses, parameters, scaler = train_in_mixed_precision("cpu")
+    strict_cupy.syncs.clear()
+    mine, others, other_scaler = train_in_mixed_precision("strict")
+    assert not strict_cupy.syncs
+    files = {file for _, file, defines in gpu._modules if ("real", "__half") in defines}
+    expected = {"im2col.cu", "depthwise.cu", "depthwise_weight.cu", "norm.cu", "pool.cu"}
+    assert expected | {"activation.cu", "resample.cu"} <= files
+    assert "softmax.cu" in {file for _, file, _ in gpu._modules}
+    assert "scaling.cu" in {file for _, file, _ in gpu._modules}
+    assert "conv.cu" not in files
+    for a, b in zip([*mine, *others], [*losses, *parameters], strict=True):
+        expected = b.detach().numpy()
+        found = gpu.to_host(a.data)
+        assert found.dtype == expected.dtype == np.float32
+        assert np.abs(found - expected).max() <= 1e-2 * max(1.0, np.abs(expected).max())
+    assert other_scaler.get_scale() == scaler.get_scale()

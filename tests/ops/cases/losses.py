@@ -408,4 +408,138 @@ DISTANCES = [
     ),
 ]
 
-CASES = CLASSES + OUTCOMES + DISTANCES
+# -- regions ---------------------------------------------------------------------------------------
+
+
+def _region_probabilities(x, sample):
+    """p[class][place] of a sample, and its places."""
+    places = list(np.ndindex(*x.shape[2:]))
+    table = {}
+    for place in places:
+        row = [float(x[(sample, c, *place)]) for c in range(x.shape[1])]
+        if len(row) == 1:
+            table[place] = {1: 1 / (1 + math.exp(-row[0]))}
+        else:
+            table[place] = dict(enumerate(math.exp(v) for v in _log_softmax(row)))
+    return places, table
+
+
+def _dice_loops(weight=None, ignore=IGNORED, reduction="mean", smooth=1.0):
+    def oracle(x, target):
+        classes = [1] if x.shape[1] == 1 else range(x.shape[1])
+        w = [1.0] * len(classes) if weight is None else weight
+        loss = np.zeros(x.shape[:2])
+        for n in range(len(x)):
+            places, p = _region_probabilities(x, n)
+            for column, c in enumerate(classes):
+                both = sizes = 0.0
+                for place in places:
+                    if target[(n, *place)] != ignore:
+                        truth = 1.0 if target[(n, *place)] == c else 0.0
+                        both += p[place][c] * truth
+                        sizes += p[place][c] ** 2 + truth**2
+                loss[n, column] = w[column] * (1 - (2 * both + smooth) / (sizes + smooth))
+        return _reduced(loss, reduction, len(x) * sum(w))
+
+    return oracle
+
+
+def _generalized_dice_loops(x, target):
+    losses_ = []
+    for n in range(len(x)):
+        places, p = _region_probabilities(x, n)
+        counted = [place for place in places if target[(n, *place)] != IGNORED]
+        volume = [sum(target[(n, *a)] == c for a in counted) for c in range(x.shape[1])]
+        heaviest = max(1 / v**2 for v in volume if v)
+        both = sizes = 0.0
+        for c, v in enumerate(volume):
+            w = 1 / v**2 if v else heaviest
+            both += w * sum(p[a][c] for a in counted if target[(n, *a)] == c)
+            sizes += w * (v + sum(p[a][c] for a in counted))
+        losses_.append(1 - 2 * both / sizes)
+    return np.mean(losses_)
+
+
+def _sigmoid_loops(weight=None, reduction="mean"):
+    def oracle(x, target):
+        w = [1.0] * x.shape[1] if weight is None else weight
+        loss, total = np.zeros(x.shape), 0.0
+        for place in np.ndindex(*x.shape):
+            c = place[1]
+            t = target[place] if target.ndim == x.ndim else target[(place[0], *place[2:])]
+            if t == IGNORED:
+                continue
+            truth = t if target.ndim == x.ndim else float(t == c)
+            loss[place] = _bce_logits(float(x[place]), truth, w[c])
+            total += w[c]
+        return _reduced(loss, reduction, total)
+
+    return oracle
+
+
+def _map_case(name, shape, call, oracle, *, high=4, flags=False):
+    positions = shape if flags else (shape[0], *shape[2:])
+
+    def inputs(rng):
+        target = rng.integers(0, high, positions)
+        target.flat[1] = IGNORED
+        return rng.standard_normal(shape), target
+
+    return Case(name, call, inputs, oracle)
+
+
+REGIONS = [
+    _map_case(
+        "dice_loss", (2, 4, 3, 5), lambda x, t: losses.dice_loss(x, t), _dice_loops(smooth=1.0)
+    ),
+    _map_case(
+        "dice_loss, weights",
+        (2, 4, 7),
+        lambda x, t: losses.dice_loss(x, t, _like(x, WEIGHT), smooth=0.5),
+        _dice_loops(WEIGHT, smooth=0.5),
+    ),
+    _map_case(
+        "dice_loss of one score for two classes, none",
+        (3, 1, 2, 4),
+        lambda x, t: losses.dice_loss(x, t, reduction="none"),
+        _dice_loops(reduction="none"),
+        high=2,
+    ),
+    _map_case(
+        "generalized_dice_loss",
+        (2, 4, 3, 5),
+        lambda x, t: losses.generalized_dice_loss(x, t),
+        _generalized_dice_loops,
+    ),
+    _map_case(
+        "generalized_dice_loss, a class that is nowhere",
+        (2, 4, 6),
+        lambda x, t: losses.generalized_dice_loss(x, t),
+        _generalized_dice_loops,
+        high=3,
+    ),
+    _map_case(
+        "sigmoid_cross_entropy",
+        (2, 4, 3),
+        lambda x, t: losses.sigmoid_cross_entropy(x, t),
+        _sigmoid_loops(),
+    ),
+    _map_case(
+        "sigmoid_cross_entropy, a flag for each class, weights, none",
+        (2, 4, 3),
+        lambda x, t: losses.sigmoid_cross_entropy(x, t, _like(x, WEIGHT), reduction="none"),
+        _sigmoid_loops(WEIGHT, "none"),
+        high=2,
+        flags=True,
+    ),
+    _map_case(
+        "sigmoid_cross_entropy, a flag for each class, weights",
+        (2, 4, 3),
+        lambda x, t: losses.sigmoid_cross_entropy(x, t, _like(x, WEIGHT)),
+        _sigmoid_loops(WEIGHT),
+        high=2,
+        flags=True,
+    ),
+]
+
+CASES = CLASSES + OUTCOMES + DISTANCES + REGIONS

@@ -93,11 +93,12 @@ def _image(shape=(4, 3, 2, 3)):
     )
 
 
-def _away_from_zero(rng):
-    """Inputs of which no rectified result is near the kink."""
+def _away_from_kinks(rng, *kinks):
+    """Inputs of which no normalised result is near the kinks."""
     while True:
         x, weight, bias = _image()(rng)
-        if np.abs(_batch_loops(x, weight, bias)).min() > 1e-2:
+        y = _batch_loops(x, weight, bias)
+        if min(np.abs(y - kink).min() for kink in kinks) > 1e-2:
             return x, weight, bias
 
 
@@ -190,10 +191,28 @@ CASES = [
     Case(
         "batch_norm_relu, training",
         lambda x, w, b: norm.batch_norm_relu(x, None, None, w, b, True, eps=EPS),
-        _away_from_zero,
+        lambda rng: _away_from_kinks(rng, 0.0),
         lambda x, w, b: np.maximum(_batch_loops(x, w, b), 0),
         torch=lambda torch, x, w, b: torch.nn.functional.relu(
             torch.nn.functional.batch_norm(x, None, None, w, b, True, eps=EPS)
+        ),
+    ),
+    Case(
+        "batch_norm_relu with a ceiling, training",
+        lambda x, w, b: norm.batch_norm_relu(x, None, None, w, b, True, eps=EPS, ceiling=0.75),
+        lambda rng: _away_from_kinks(rng, 0.0, 0.75),
+        lambda x, w, b: np.clip(_batch_loops(x, w, b), 0, 0.75),
+        torch=lambda torch, x, w, b: torch.nn.functional.hardtanh(
+            torch.nn.functional.batch_norm(x, None, None, w, b, True, eps=EPS), 0.0, 0.75
+        ),
+    ),
+    Case(
+        "batch_norm_relu with a ceiling, frozen",
+        lambda x, w, b: norm.batch_norm_relu(x, *_running(x), w, b, eps=EPS, ceiling=0.75),
+        _image(),
+        lambda x, w, b: np.clip(_frozen_loops(x, w, b), 0, 0.75),
+        torch=lambda torch, x, w, b: torch.nn.functional.hardtanh(
+            torch.nn.functional.batch_norm(x, *_torch_running(torch, x), w, b, eps=EPS), 0.0, 0.75
         ),
     ),
     Case(

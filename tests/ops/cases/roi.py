@@ -113,7 +113,7 @@ def pooled(x, boxes, size):
     out = np.zeros((len(boxes), x.shape[1], *size))
     for k, n, i, j, pixels in windows(x, boxes, size, True):
         for c in range(x.shape[1]):
-            out[k, c, i, j] = max((x[n, c, r, s] for r, s in pixels), default=0.0)
+            out[k, c, i, j] = np.max([x[n, c, r, s] for r, s in pixels] or [0.0])
     return out
 
 

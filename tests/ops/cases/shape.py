@@ -306,6 +306,13 @@ CASES = [
         lambda torch, x: torch.cat([x.split(2)[1]] * 2),
     ),
     Case(
+        "channel_shuffle",
+        lambda x: shape.channel_shuffle(x, 2),
+        normal((2, 6, 3)),
+        placed((2, 6, 3), lambda n, c, i: (n, 3 * (c % 2) + c // 2, i)),
+        lambda torch, x: torch.channel_shuffle(x, 2),
+    ),
+    Case(
         "chunk",
         lambda x: x.chunk(3),
         normal((5, 2)),

@@ -23,7 +23,11 @@ __all__ = ["ALGORITHMS", "CpuConvKernels", "conv_algorithm"]
 
 
 class CpuConvKernels:
-    """The convolution kernels of the NumPy backend; described in `backend/plain/conv.py`."""
+    """The convolution kernels of the NumPy backend; described in `backend/plain/conv.py`.
+
+    BLAS has one thread in all of them, also in what they do before threads share out the work: its
+    own go on spinning for some 25 ms after a product, on the processor that a thread of ours needs.
+    """
 
     def conv_forward(
         self,
@@ -35,7 +39,8 @@ class CpuConvKernels:
         dtype, x, w = x.dtype, _wide(x), _wide(w)
         y = np.empty((len(x), len(w), *geometry.output_size(x.shape[2:])), x.dtype)
         if y.size:
-            forward_by_table(x, w, None if bias is None else _wide(bias), geometry, y)
+            with one_blas_thread:
+                forward_by_table(x, w, None if bias is None else _wide(bias), geometry, y)
         return y.astype(dtype, copy=False)
 
     def conv_input_grad(
@@ -44,7 +49,8 @@ class CpuConvKernels:
         dtype, g, w = g.dtype, _wide(g), _wide(w)
         dx = np.empty((len(g), w.shape[1] * geometry.groups, *size), g.dtype)
         if dx.size:
-            input_grad_by_table(g, w, geometry, dx)
+            with one_blas_thread:
+                input_grad_by_table(g, w, geometry, dx)
         return dx.astype(dtype, copy=False)
 
     def conv_weight_grad(self, x: np.ndarray, g: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
@@ -52,7 +58,8 @@ class CpuConvKernels:
         shape = (g.shape[1], x.shape[1] // geometry.groups, *geometry.kernel)
         dw = np.empty(shape, x.dtype)
         if g.size:
-            weight_grad_by_table(x, g, geometry, dw)
+            with one_blas_thread:
+                weight_grad_by_table(x, g, geometry, dw)
         else:
             dw.fill(0)
         return dw.astype(dtype, copy=False)
@@ -61,7 +68,7 @@ class CpuConvKernels:
         n, o, ho, wo = g.shape
         planes = _wide(g).reshape(n, o, ho * wo)
         # A product with ones runs at the speed of memory; sum((0, 2, 3)) takes three times as long.
-        with one_blas_thread:  # threads of BLAS would spin for some 25 ms after
+        with one_blas_thread:
             sums = (planes @ np.ones(ho * wo, planes.dtype)).sum(0)
         return sums.astype(g.dtype, copy=False)
 

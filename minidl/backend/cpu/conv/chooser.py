@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from ...geometry import ConvGeometry
-from . import depthwise, direct, fft, im2col, pointwise, rows, shift, taps
+from . import deep, depthwise, direct, fft, im2col, pointwise, rows, shift, taps
 from .phases import input_grad_by_phases
 from .winograd import F2X2, F4X4
 
@@ -48,6 +48,7 @@ ALGORITHMS: dict[str, Algorithm] = {
     "rows": rows,
     "shift": shift,
     "pointwise": pointwise,
+    "deep": deep,
     "depthwise": depthwise,
     "taps": taps,
     "winograd": F4X4,
@@ -59,7 +60,12 @@ FACES = ("forward", "input_grad", "weight_grad")
 
 
 def choose(
-    face: str, geometry: ConvGeometry, channels: int, filters: int, size: tuple[int, int]
+    face: str,
+    geometry: ConvGeometry,
+    channels: int,
+    filters: int,
+    size: tuple[int, int],
+    batch: int,
 ) -> Algorithm | None:
     """The algorithm for one face of a convolution.
 
@@ -67,6 +73,7 @@ def choose(
         face: one of `FACES`.
         channels, filters: of input and output (C, O).
         size: of the output, (Ho, Wo).
+        batch: number of images, N.
 
     Returns:
         the algorithm; None for an input gradient that is best computed as convolutions (phases.py),
@@ -82,19 +89,26 @@ def choose(
 
     if depthwise.supports(face, geometry, channels):
         return _choose_depthwise(face, geometry, size)
+    # A quarter of the multiplications pays for the transforms if there are many of them:
+    # 64 channels of 56 x 56, .7 of the time of rows.
+    tiled = (
+        F4X4.supports(face, geometry, channels)
+        and min(c, o) >= 32
+        and min(c, o) * windows >= 80_000
+    )
+    # Few windows for the size of the weight, which the others copy: 1,024 channels of four 8 x 8
+    # maps .65, .65 and .25 of the time of rows; 512 of eight 7 x 7, .7, .7 and .5 of im2col.
+    # Transforming the kernel costs as much, and its gradient more.
+    fewest = 1 if tiled and face != "weight_grad" else 3.2
+    if batch * windows <= fewest * min(c, o) and deep.supports(face, geometry, channels):
+        return deep
     # One image makes too narrow a matrix: 4 x 4 maps of 512 channels, .43 of the time of rows.
     if windows < im2col.SMALL_MAP:
         return None if face == "input_grad" else im2col
     if pointwise.supports(face, geometry, channels):
         return pointwise
     # (shift has no line: rows reads as little, and adds up a third as often.)
-    # A quarter of the multiplications pays for the transforms if there are many of them:
-    # 64 channels of 56 x 56, .7 of the time of rows.
-    if (
-        F4X4.supports(face, geometry, channels)
-        and min(c, o) >= 32
-        and min(c, o) * windows >= 80_000
-    ):
+    if tiled:
         return F4X4
 
     # Few channels and a large kernel: 31 x 31 on 8 channels of 128 x 128, .25 of the time of rows.
@@ -136,7 +150,7 @@ def forward_by_table(
     x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, geometry: ConvGeometry, y: np.ndarray
 ) -> None:
     """Write conv(x, w) + bias into y. x (N, C, H, W), w (O, C/G, kh, kw), y (N, O, Ho, Wo)."""
-    algorithm = choose("forward", geometry, x.shape[1], y.shape[1], y.shape[2:])
+    algorithm = choose("forward", geometry, x.shape[1], y.shape[1], y.shape[2:], len(x))
     assert algorithm is not None
     algorithm.forward(x, w, bias, geometry, y)
 
@@ -145,7 +159,7 @@ def input_grad_by_table(
     g: np.ndarray, w: np.ndarray, geometry: ConvGeometry, dx: np.ndarray
 ) -> None:
     """Write the gradient to the input into dx. g (N, O, Ho, Wo), w (O, C/G, kh, kw)."""
-    algorithm = choose("input_grad", geometry, dx.shape[1], g.shape[1], g.shape[2:])
+    algorithm = choose("input_grad", geometry, dx.shape[1], g.shape[1], g.shape[2:], len(g))
     if algorithm is None:
         input_grad_by_phases(forward_by_table, g, w, geometry, dx)
     else:
@@ -156,7 +170,7 @@ def weight_grad_by_table(
     x: np.ndarray, g: np.ndarray, geometry: ConvGeometry, dw: np.ndarray
 ) -> None:
     """Write the gradient to the weight into dw, of w's shape. x (N, C, H, W), g (N, O, Ho, Wo)."""
-    algorithm = choose("weight_grad", geometry, x.shape[1], g.shape[1], g.shape[2:])
+    algorithm = choose("weight_grad", geometry, x.shape[1], g.shape[1], g.shape[2:], len(x))
     assert algorithm is not None
     algorithm.weight_grad(x, g, geometry, dw)
 
@@ -172,9 +186,9 @@ class conv_algorithm:
     """Compute the CPU convolutions of this thread by one algorithm within a `with` block.
 
     Args:
-        name: "direct", "im2col", "rows", "shift", "pointwise", "depthwise", "taps", "winograd"
-            (tiles of 4 x 4), "winograd2x2" or "fft". A convolution that the algorithm cannot do is
-            computed as if nothing were said.
+        name: "direct", "im2col", "rows", "shift", "pointwise", "deep", "depthwise", "taps",
+            "winograd" (tiles of 4 x 4), "winograd2x2" or "fft". A convolution that the algorithm
+            cannot do is computed as if nothing were said.
 
     Raises:
         ValueError: unknown name.

@@ -58,6 +58,8 @@ def run_of_tap(geometry: ConvGeometry, a: int, height: int, width: int) -> slice
 def _phases(geometry: ConvGeometry, height: int) -> tuple[int, int]:
     """How many phases of rows the taps meet, and how many rows of each are needed."""
     kh, sh, dh = geometry.kernel[0], geometry.stride[0], geometry.dilation[0]
+    if sh == 1:
+        return 1, (kh - 1) * dh + height
     phases = max(a * dh % sh for a in range(kh)) + 1
     return phases, (kh - 1) * dh // sh + height
 

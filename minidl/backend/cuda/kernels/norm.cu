@@ -60,10 +60,10 @@ extern "C" __global__ void __launch_bounds__(NORM_THREADS) mdl_norm_sums(
 
 // y = weight (x - mean) / sqrt(var + eps) + bias, and the statistics. grid (blocks, C)
 extern "C" __global__ void __launch_bounds__(NORM_THREADS) mdl_norm_apply(
-    const real* __restrict__ x, const wide* __restrict__ parts, const real* __restrict__ weight,
-    const real* __restrict__ bias, real* __restrict__ y, wide* __restrict__ mean_out,
+    const real* __restrict__ x, const wide* __restrict__ parts, const wide* __restrict__ weight,
+    const wide* __restrict__ bias, real* __restrict__ y, wide* __restrict__ mean_out,
     wide* __restrict__ var_out, int has_weight, int has_bias, int relu, int splits, int batch,
-    int channels, int length, wide eps) {
+    int channels, int length, wide eps, wide ceiling) {
   const int c = blockIdx.y;
   const unsigned total = (unsigned)batch * length;
   wide sum, squares;
@@ -84,16 +84,19 @@ extern "C" __global__ void __launch_bounds__(NORM_THREADS) mdl_norm_apply(
     const unsigned n = e / length, l = e - n * length;
     const long long at = ((long long)n * channels + c) * length + l;
     const wide value = ((wide)x[at] - mean) * scale + shift;
-    y[at] = (real)(relu && value < 0 ? (wide)0 : value);
+    y[at] = (real)(!relu ? value : value < 0 ? (wide)0 : value > ceiling ? ceiling : value);
   }
 }
 
+// Whether a rectified result lets the gradient through.
+__device__ inline bool passes(real y, wide ceiling) { return y > (real)0 && (wide)y < ceiling; }
+
 // parts: sums of g and of g x^, where x^ = (x - mean) invstd; with relu, g counts only where the
-// result was positive. grid (splits, C)
+// result was between 0 and the ceiling. grid (splits, C)
 extern "C" __global__ void __launch_bounds__(NORM_THREADS) mdl_norm_grad_sums(
     const real* __restrict__ grad, const real* __restrict__ x, const real* __restrict__ rectified,
     const wide* __restrict__ mean, const wide* __restrict__ invstd, wide* __restrict__ parts,
-    int has_relu, int batch, int channels, int length) {
+    int has_relu, int batch, int channels, int length, wide ceiling) {
   const int c = blockIdx.y, split = blockIdx.x, splits = gridDim.x;
   const unsigned total = (unsigned)batch * length;
   const wide middle = mean[c], scale = invstd[c];
@@ -101,7 +104,7 @@ extern "C" __global__ void __launch_bounds__(NORM_THREADS) mdl_norm_grad_sums(
   for (unsigned e = split * NORM_THREADS + threadIdx.x; e < total; e += splits * NORM_THREADS) {
     const unsigned n = e / length, l = e - n * length;
     const long long at = ((long long)n * channels + c) * length + l;
-    if (has_relu && !(rectified[at] > (real)0)) continue;
+    if (has_relu && !passes(rectified[at], ceiling)) continue;
     const wide g = (wide)grad[at];
     sum += g;
     product += g * (((wide)x[at] - middle) * scale);
@@ -117,9 +120,9 @@ extern "C" __global__ void __launch_bounds__(NORM_THREADS) mdl_norm_grad_sums(
 extern "C" __global__ void __launch_bounds__(NORM_THREADS) mdl_norm_grad_apply(
     const real* __restrict__ grad, const real* __restrict__ x, const real* __restrict__ rectified,
     const wide* __restrict__ mean, const wide* __restrict__ invstd,
-    const real* __restrict__ weight, const wide* __restrict__ parts, real* __restrict__ dx,
+    const wide* __restrict__ weight, const wide* __restrict__ parts, real* __restrict__ dx,
     wide* __restrict__ weight_grad, wide* __restrict__ bias_grad, int has_relu, int has_weight,
-    int splits, int batch, int channels, int length) {
+    int splits, int batch, int channels, int length, wide ceiling) {
   const int c = blockIdx.y;
   const unsigned total = (unsigned)batch * length;
   wide sum, product;
@@ -135,7 +138,7 @@ extern "C" __global__ void __launch_bounds__(NORM_THREADS) mdl_norm_grad_apply(
        e += gridDim.x * NORM_THREADS) {
     const unsigned n = e / length, l = e - n * length;
     const long long at = ((long long)n * channels + c) * length + l;
-    const wide g = has_relu && !(rectified[at] > (real)0) ? (wide)0 : (wide)grad[at];
+    const wide g = has_relu && !passes(rectified[at], ceiling) ? (wide)0 : (wide)grad[at];
     const wide normal = ((wide)x[at] - middle) * inverse;
     dx[at] = (real)(scale * (g - average - normal * slope));
   }

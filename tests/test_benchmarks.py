@@ -1,0 +1,152 @@
+"""`python -m benchmarks --device cuda`, as far as a machine without a GPU can tell."""
+
+import subprocess
+import sys
+
+import pytest
+
+import minidl as md
+from benchmarks import __main__ as program
+from benchmarks import gpu
+from minidl import backend
+
+TORCH = pytest.importorskip("torch", reason="the benchmarks compare with torch")
+
+
+def small(monkeypatch):
+    for name, size in (("resnet20", 8), ("resnet18", 32), ("unet", 16)):
+        _, _, *more = gpu.NETWORKS[name]
+        monkeypatch.setitem(gpu.NETWORKS, name, (2, (3, size, size), *more))
+
+
+def test_rows_are_the_marks_of_the_issue_in_each_precision():
+    assert len(set(gpu.ROWS)) == len(gpu.ROWS)
+    assert len({row.what for row in gpu.ROWS}) == len(gpu.ROWS)
+    texts = {row.what for row in gpu.ROWS if row.kind == "step"}
+    for name in (
+        "resnet20 at 32, batch 128",
+        "resnet18 at 224, batch 64",
+        "unet at 128, batch 4",
+    ):
+        for precision in ("float32", "tf32", "float16"):
+            assert f"training step, {name}, {precision}" in texts
+
+
+LARGE = {"unet": [pytest.mark.slow]}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=LARGE.get(name, [])) for name in gpu.NETWORKS]
+)
+def test_both_libraries_train_the_same_network(name, monkeypatch):
+    small(monkeypatch)
+    sizes = []
+    for library, make in (("minidl", gpu.minidl_step), ("torch", gpu.torch_step)):
+        seen = {}
+        module = md if library == "minidl" else TORCH
+        rule = module.optim.SGD
+
+        def noted(parameters, rule=rule, seen=seen, **options):
+            seen["parameters"] = list(parameters)
+            return rule(seen["parameters"], **options)
+
+        monkeypatch.setattr(module.optim, "SGD", noted)
+        for precision in ("float32", "float16"):
+            make(gpu.Row("step", name, precision), device="cpu")()
+            assert all(p.grad is not None for p in seen["parameters"])
+        sizes.append(sorted(p.numel() for p in seen["parameters"]))
+        monkeypatch.setattr(module.optim, "SGD", rule)
+    assert sizes[0] == sizes[1]
+
+
+def test_a_float16_row_is_computed_under_autocast(monkeypatch):
+    small(monkeypatch)
+    seen = []
+    with md.autograd.listen(lambda event: seen.append(event.op)):
+        gpu.minidl_step(gpu.Row("step", "resnet20", "float16"), device="cpu")()
+        assert "Cast" in seen
+        seen.clear()
+        gpu.minidl_step(gpu.Row("step", "resnet20", "float32"), device="cpu")()
+        assert "Cast" not in seen
+
+
+def test_tf32_is_off_or_on_in_both_libraries_alike():
+    theirs = TORCH.backends.cudnn.allow_tf32
+    for name, value in (("tf32", True), ("float32", False), ("float16", False)):
+        with gpu.precision(name):
+            found = {
+                backend.matmul.allow_tf32,
+                backend.cudnn.allow_tf32,
+                TORCH.backends.cuda.matmul.allow_tf32,
+                TORCH.backends.cudnn.allow_tf32,
+            }
+            assert found == {value}
+    assert TORCH.backends.cudnn.allow_tf32 == theirs
+    assert not backend.matmul.allow_tf32
+    assert not backend.cudnn.allow_tf32
+
+
+def test_the_shortest_burst_of_each_contender_counts():
+    took = {"a": iter([9.0, 0.3, 5.0]), "b": iter([9.0, 0.6, 0.2])}
+    counts = []
+
+    def watch(name):
+        def clock(run, count):
+            counts.append((name, count))
+            run()
+            return next(took[name])
+
+        return clock
+
+    runs = []
+    contenders = {name: lambda name=name: runs.append(name) for name in took}
+    best = gpu.race(contenders, 0.0, watch)
+    assert best == {"a": pytest.approx(0.1), "b": pytest.approx(0.2)}
+    assert counts == [("a", 3), ("a", 3), ("b", 3), ("b", 3), ("a", 1), ("b", 1)]
+    assert runs == ["a", "a", "b", "b", "a", "b"]
+
+
+def record():
+    rows = []
+    for row in gpu.ROWS:
+        times = {"minidl": 0.002, "minidl without cuDNN": 0.003, "torch": 0.001}
+        rows.append({"what": row.what, "kind": row.kind, "precision": row.precision})
+        rows[-1]["seconds"] = times
+        if row.kind == "step":
+            rows[-1]["memory"] = {"minidl": 12_000_000, "torch": 10_000_000}
+    return {"device": "cuda", "machine": {"gpu": "none"}, "rows": rows}
+
+
+def test_the_table_has_a_line_for_each_row_and_means():
+    text = program.report(record())
+    lines = text.splitlines()
+    assert lines[0] == "## cuda"
+    table = [line for line in lines if line.startswith("|")]
+    assert len(table) == 2 + len(gpu.ROWS)
+    assert {line.count("|") for line in table} == {8}
+    assert table[-1].endswith("| 2.000 | 1.000 | **2.00** | 3.000 | 3.00 | 12 / 10 MB |")
+    for kind in ("convolutions", "training steps"):
+        for precision in gpu.PRECISIONS:
+            assert f"- {kind}, {precision}: **2.00**, without cuDNN **3.00**" in lines
+
+
+def test_without_a_gpu_it_refuses_and_says_why():
+    if gpu.why_not() is None:
+        pytest.skip("there is a GPU")
+    command = [sys.executable, "-m", "benchmarks", "--device", "cuda", "--quick"]
+    root = program.HERE.parent
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root)
+    assert done.returncode == 2
+    assert not done.stdout
+    assert "minidl cannot use a GPU" in done.stderr
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+@pytest.mark.parametrize("row", [gpu.ROWS[0], gpu.ROWS[-4]], ids=lambda row: row.what)
+def test_a_row_is_measured_on_the_gpu(row):
+    if gpu.why_not() is not None:
+        pytest.skip(gpu.why_not())
+    times = gpu.measure(row, 0.1)
+    assert set(times) == {"minidl", "minidl without cuDNN", "torch"}
+    assert all(0 < t < 10 for t in times.values())
