@@ -140,19 +140,22 @@ def _run(
     if len(gradients) != len(tensors):
         raise RuntimeError(f"backward: {len(gradients)} gradients for {len(tensors)} tensors")
     wanted: set[tuple[int, int]] = set()
-    needed = None
+    needed: set[int] | None = None
+    partly: set[int] = set()
     if inputs is not None:
         for i, x in enumerate(inputs):
             if not x.requires_grad:
                 raise RuntimeError(f"grad: input {i} does not require a gradient")
         wanted = {_place(x) for x in inputs}
-        needed = _on_the_way(tensors, inputs)
+        needed, partly = _on_the_way(tensors, inputs)
     starts = [_start(t, g) for t, g in zip(tensors, gradients, strict=True)]
 
     before = mode.recording, mode.autocast
     mode.recording, mode.autocast = create_graph, None
     try:
-        captured = quietly(_propagate, tensors, starts, retain, create_graph, wanted, needed)
+        captured = quietly(
+            _propagate, tensors, starts, retain, create_graph, wanted, needed, partly
+        )
     finally:
         mode.recording, mode.autocast = before
     return [] if inputs is None else [captured.get(_place(x)) for x in inputs]
@@ -170,6 +173,7 @@ def _propagate(
     create_graph: bool,
     wanted: set[tuple[int, int]],
     needed: set[int] | None,
+    partly: set[int],
 ) -> dict[tuple[int, int], Tensor]:
     """Send gradients back through the graph.
 
@@ -177,6 +181,7 @@ def _propagate(
         starts: the gradients of `tensors`.
         wanted: the places whose gradients are returned.
         needed: the nodes (by id) that lead to these; None: all, and leaves' `.grad` is added to.
+        partly: those of them of which some input does not lead there.
     """
     captured: dict[tuple[int, int], Tensor] = {}
     leaves: dict[int, tuple[Tensor, _Sum]] = {}
@@ -217,13 +222,13 @@ def _propagate(
                 continue
         if node.freed:
             raise RuntimeError(freed_message(node.name))
-        if needed is None:
-            handed = _backward_of(node, grads)
-        else:
+        if needed is not None and id(node) in partly:
             handed = _backward_towards(node, grads, needed, wanted)
+        else:
+            handed = _backward_of(node, grads)
         for source, output, g in handed:
-            owned = isinstance(source, Tensor) and _is_new(g, handed, grads, node)
-            hand_in(source, output, g, owned)
+            first = isinstance(source, Tensor) and id(source) not in leaves
+            hand_in(source, output, g, first and _is_new(g, handed, grads, node))
         if not retain:
             node.free()
 
@@ -410,13 +415,19 @@ def _accumulate(leaf: Tensor, g: Tensor, owned: bool, create_graph: bool) -> Non
             leaf.grad._owned = True
 
 
-def _on_the_way(tensors: Sequence[Tensor], inputs: Sequence[Tensor]) -> set[int]:
-    """The nodes, by id, from which one of `inputs` can be reached: only these need to run."""
+def _on_the_way(
+    tensors: Sequence[Tensor], inputs: Sequence[Tensor]
+) -> tuple[set[int], set[int]]:
+    """The nodes, by id, from which one of `inputs` can be reached: only these need to run.
+
+    And those of them of which not every gradient is needed.
+    """
     targets = {id(x if x._node is None else x._node) for x in inputs}
     # A node depends on older ones only: behind one as old as the oldest input no input can be.
     oldest = min([-1 if x._node is None else x._node.sequence for x in inputs], default=0)
     # Depth first without recursion; a node is decided when all it depends on are.
     leads: dict[int, bool] = {}
+    partly: set[int] = set()
     stack: list[tuple[Any, bool]] = [(t._node, False) for t in tensors if t._node is not None]
     while stack:
         node, expanded = stack.pop()
@@ -426,7 +437,8 @@ def _on_the_way(tensors: Sequence[Tensor], inputs: Sequence[Tensor]) -> set[int]
                     key = id(edge[0])
                     if key in targets or leads.get(key):
                         leads[id(node)] = True
-                        break
+                    else:
+                        partly.add(id(node))
         elif id(node) not in leads and node.sequence > oldest:
             if node.freed:
                 raise RuntimeError(freed_message(node.name))
@@ -435,4 +447,4 @@ def _on_the_way(tensors: Sequence[Tensor], inputs: Sequence[Tensor]) -> set[int]
             for edge in node.edges:
                 if edge is not None and isinstance(edge[0], Function):
                     stack.append((edge[0], False))
-    return {key for key, found in leads.items() if found}
+    return {key for key, found in leads.items() if found}, partly

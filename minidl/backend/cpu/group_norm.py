@@ -16,7 +16,7 @@ import numpy as np
 
 from ..plain import norm as plain
 from ..plain.norm import quiet
-from .rows import add_to_rows, direct_rows, multiply_rows, outer, pairs
+from .rows import add_to_rows, direct_rows, multiply_rows, outer, pairs, row_dots, row_sums
 from .threads import get_num_threads, parallel
 from .workspace import scratch
 
@@ -33,7 +33,6 @@ PIECE = 1 << 19
 # Up to this ratio of mean^2 to variance, sums of x lose no more digits than sums of x - mean: the
 # variance of float32 numbers then still has a relative error of some 1e-6.
 FAR = 16.0
-LONGEST = 1 << 10  # a product adds a row up number by number: longer ones would lose digits
 
 
 class CpuGroupNormKernels(plain.NormKernels):
@@ -163,7 +162,7 @@ class _Matrix:
 
         def add_up(part: slice) -> None:
             x = read(part)
-            totals[part], squares[part] = _row_sums(x), np.vecdot(x, x)
+            totals[part], squares[part] = row_sums(x), row_dots(x, x)
 
         self.for_pieces(add_up)
         mean = self.to_groups(totals) / self.size
@@ -233,7 +232,7 @@ class _Matrix:
         read = self.reader()
 
         def add_up(part: slice) -> None:
-            totals[part], dots[part] = _row_sums(grad[part]), np.vecdot(grad[part], read(part))
+            totals[part], dots[part] = row_sums(grad[part]), row_dots(grad[part], read(part))
 
         self.for_pieces(add_up)
         dots -= self.to_rows(offset) * totals
@@ -257,10 +256,10 @@ class _Matrix:
         def add_up(part: slice) -> None:
             g = grad[part]
             product = np.multiply(g, read(part), out=scratch("group norm work", g.shape, g.dtype))
-            h_sum[part], h_dot[part] = g @ weight, product @ weight
+            h_sum[part], h_dot[part] = np.dot(g, weight), np.dot(product, weight)
             sums = partial[part.start // self.step]
             np.matmul(left[:, part], g, out=sums)
-            sums[0] += r_left[part] @ product
+            sums[0] += np.dot(r_left[part], product)
 
         partial[-1] = 0  # the last piece may end where the rows do
         self.for_pieces(add_up)
@@ -277,13 +276,3 @@ class _Matrix:
 def _far(mean: Array, var: Array) -> bool:
     """Whether a mean is so large, compared with its variance, that it must be subtracted first."""
     return bool((mean * mean > FAR * var).any())
-
-
-def _row_sums(x: Array) -> Array:
-    """The sum of each row, (R,)."""
-    rows, length = x.shape
-    if length <= LONGEST:
-        return x @ np.ones(length, x.dtype)
-    whole = length - length % LONGEST
-    parts = x[:, :whole].reshape(rows, -1, LONGEST) @ np.ones(LONGEST, x.dtype)
-    return parts.sum(axis=1) + x[:, whole:].sum(axis=1)

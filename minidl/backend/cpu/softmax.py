@@ -16,7 +16,7 @@ import numpy as np
 
 from ..plain import softmax as plain
 from ..quiet import quiet
-from .rows import add_to_rows, direct_rows, multiply_rows, pairs
+from .rows import add_to_rows, direct_rows, multiply_rows, pairs, row_dots, row_sums
 from .threads import parallel
 from .workspace import scratch
 
@@ -44,11 +44,11 @@ class CpuSoftmaxKernels(plain.SoftmaxKernels):
             p = out if not log else scratch("softmax", piece.shape, piece.dtype)
             high = piece.max()
             np.subtract(piece, high, out=out)
-            total = _row_sums(np.exp(out, out=p))
+            total = row_sums(np.exp(out, out=p))
             if not total.min() >= math.exp(-NEAR):  # false for NaN, too
                 high = piece.max(axis=1, keepdims=True)
                 np.subtract(piece, high, out=out)
-                total = _row_sums(np.exp(out, out=p))
+                total = row_sums(np.exp(out, out=p))
             if log:
                 add_to_rows(out, pairs(-np.log(total), 0.0, x.dtype), out)
             else:
@@ -69,10 +69,10 @@ class CpuSoftmaxKernels(plain.SoftmaxKernels):
             piece, g, out = rows[part], grads[part], results[part]
             if log:  # g - exp(y) sum g
                 np.exp(piece, out=out)
-                multiply_rows(out, pairs(-_row_sums(g), 0.0, y.dtype), out)
+                multiply_rows(out, pairs(-row_sums(g), 0.0, y.dtype), out)
                 out += g
             else:  # y (g - sum g y)
-                add_to_rows(g, pairs(-np.vecdot(g, piece), 0.0, y.dtype), out)
+                add_to_rows(g, pairs(-row_dots(g, piece), 0.0, y.dtype), out)
                 out *= piece
 
         _for_pieces(rows, work)
@@ -85,10 +85,6 @@ def _suits(x: Array, dim: int) -> bool:
 
 def _matrix(x: Array) -> Array:
     return np.ascontiguousarray(x).reshape(-1, x.shape[-1])
-
-
-def _row_sums(x: Array) -> Array:
-    return x @ np.ones(x.shape[1], x.dtype)
 
 
 def _for_pieces(rows: Array, work: Callable[[slice], None]) -> None:
