@@ -415,9 +415,7 @@ def _accumulate(leaf: Tensor, g: Tensor, owned: bool, create_graph: bool) -> Non
             leaf.grad._owned = True
 
 
-def _on_the_way(
-    tensors: Sequence[Tensor], inputs: Sequence[Tensor]
-) -> tuple[set[int], set[int]]:
+def _on_the_way(tensors: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple[set[int], set[int]]:
     """The nodes, by id, from which one of `inputs` can be reached: only these need to run.
 
     And those of them of which not every gradient is needed.

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from minidl.backend.cpu.rows import LONG, add_to_rows, direct_rows, multiply_rows, outer, pairs
+from minidl.backend.cpu.rows import (
+    LONG,
+    add_to_rows,
+    direct_rows,
+    multiply_rows,
+    outer,
+    pairs,
+    row_dots,
+    row_sums,
+)
 
 
 @pytest.mark.parametrize("columns", [1, 7, LONG - 1, LONG, LONG + 3])
@@ -42,3 +51,20 @@ def test_numpys_buffer_is_small_inside_direct_rows_only_and_also_after_an_error(
     with pytest.raises(ValueError, match="16"):
         look(True)
     assert np.getbufsize() == before
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (3, 1000), (16, 1024), (2, 4096), (7, 3 * 1024 + 5), (600, 64)]
+)
+def test_sums_over_rows_equal_those_of_float64(shape, dtype):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, *shape)).astype(dtype)
+    wide = x.astype(np.float64), y.astype(np.float64)
+    tolerance = {"rtol": 0, "atol": 64 * np.finfo(dtype).eps * shape[1] ** 0.5}
+    np.testing.assert_allclose(row_sums(x), wide[0].sum(1), **tolerance)
+    np.testing.assert_allclose(row_dots(x, y), (wide[0] * wide[1]).sum(1), **tolerance)
+    np.testing.assert_allclose(  # of matrices that are not one run of memory
+        row_dots(x.T.copy().T, y), (wide[0] * wide[1]).sum(1), **tolerance
+    )
+    assert row_sums(x).dtype == row_dots(x, y).dtype == dtype
