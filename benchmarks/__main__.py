@@ -19,6 +19,7 @@ from typing import Any
 
 from . import gpu as on_gpu
 from .convolutions import SHAPES
+from .detection import ROWS as DETECTION
 from .networks import NETWORKS
 
 HERE = pathlib.Path(__file__).parent
@@ -110,6 +111,11 @@ def measure(device: str, seconds: float) -> dict[str, Any]:
             row = {"what": what, "kind": "overhead", "threads": count, "seconds": times}
             record["rows"].append(row)
             show(row)
+        for name, what in DETECTION.items():
+            times = run(kind="detection", name=name, **common)
+            row = {"what": what, "kind": "detection", "threads": count, "seconds": times}
+            record["rows"].append(row)
+            show(row)
         for name, (batch, *_) in NETWORKS.items():
             times = run(kind="step", name=name, **common)
             memory = {
@@ -138,20 +144,23 @@ def line(row: dict[str, Any]) -> str:
     if "precision" in row:
         return on_gpu.line(row)
     times = row["seconds"]
-    ratio = times["minidl"] / times["torch"]
+    theirs = ratio = "-"  # where torchvision does not load
+    if "torch" in times:
+        theirs = f"{times['torch'] * 1e3:.2f}"
+        ratio = f"**{times['minidl'] / times['torch']:.2f}**"
     classic = f"{times['classic'] / times['minidl']:.1f}" if "classic" in times else ""
     memory = ""
     if "memory" in row:
-        ours, theirs = row["memory"]["minidl"], row["memory"]["torch"]
-        memory = f"{ours / 1e6:.0f} / {theirs / 1e6:.0f} MB"
+        peaks = row["memory"]["minidl"] / 1e6, row["memory"]["torch"] / 1e6
+        memory = f"{peaks[0]:.0f} / {peaks[1]:.0f} MB"
     return (
         f"| {row['what']} | {row['threads']} | {times['minidl'] * 1e3:.2f} | "
-        f"{times['torch'] * 1e3:.2f} | **{ratio:.2f}** | {classic} | {memory} |"
+        f"{theirs} | {ratio} | {classic} | {memory} |"
     )
 
 
 HEAD = (
-    "| what | threads | minidl ms | torch ms | minidl / torch | classic im2col / minidl | "
+    "| what | threads | minidl ms | torch ms | minidl / torch | classic / minidl | "
     "peak memory minidl / torch |\n|---|---|---|---|---|---|---|"
 )
 
@@ -201,6 +210,8 @@ gradients of input and weight, float32. Training steps: forward, backward, SGD w
 row is one process in which minidl and PyTorch take turns; the shortest time of each counts. One
 thread means a process pinned to one processor. Variables that hold BLAS back are removed from the
 environment. Memory is what ten training steps add to the peak of a process that does nothing else.
+"classic" is the usual first way: convolutions as im2col of the whole batch, RoIAlign and NMS as
+loops over boxes.
 
 On the GPU the times are the GPU's own, between two events around many runs in a row, and memory is
 what the libraries' pools hold after ten steps; TF32 is off or on in both libraries alike.

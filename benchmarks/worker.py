@@ -44,6 +44,10 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
         from .overhead import measure as measure_overhead
 
         return measure_overhead(job["phase"], device, job["seconds"])
+    if kind == "detection":
+        from .detection import measure as measure_detection
+
+        return measure_detection(job["name"], job["seconds"])
     if kind.startswith("gpu"):
         from . import gpu
 

@@ -3,12 +3,15 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import minidl as md
 from benchmarks import __main__ as program
-from benchmarks import gpu
+from benchmarks import detection, gpu
 from minidl import backend
+from minidl.boxes import nms
+from minidl.nn import functional as F
 
 TORCH = pytest.importorskip("torch", reason="the benchmarks compare with torch")
 
@@ -128,6 +131,33 @@ def test_the_table_has_a_line_for_each_row_and_means():
     for kind in ("convolutions", "training steps"):
         for precision in gpu.PRECISIONS:
             assert f"- {kind}, {precision}: **2.00**, without cuDNN **3.00**" in lines
+
+
+def test_the_plain_ways_of_a_detector_give_what_minidl_gives():
+    rng = np.random.default_rng(0)
+    boxes, scores = detection.boxes_in(300, 200, 300, rng), rng.random(300, np.float32)
+    for threshold in (0.2, 0.7):
+        expected = nms(boxes, scores, threshold)
+        np.testing.assert_array_equal(detection.classic_nms(boxes, scores, threshold), expected)
+        assert len(expected) < 300
+    features = rng.standard_normal((1, 3, 13, 19), np.float32)
+    rois = np.concatenate([np.zeros((300, 1), np.float32), boxes], axis=1)
+    expected = F.roi_align(md.Tensor(features), rois, 7, 1 / 16, 2).numpy()
+    found = detection.classic_roi_align(features[0], boxes)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_detectors_have_their_marks_rows_and_a_line_without_torchvision():
+    assert "RoIAlign, 128 boxes, 256 channels, 38 x 50" in detection.ROWS.values()
+    assert "NMS, 12,000 boxes" in detection.ROWS.values()
+    row = {"what": "NMS", "kind": "detection", "threads": 1}
+    times = {"minidl": 0.002, "classic": 0.008}
+    line = program.line({**row, "seconds": times})
+    assert line == "| NMS | 1 | 2.00 | - | - | 4.0 |  |"
+    line = program.line({**row, "seconds": {**times, "torch": 0.004}})
+    assert line == "| NMS | 1 | 2.00 | 4.00 | **0.50** | 4.0 |  |"
+    with_gradient = detection.contenders("align and gradient")
+    assert with_gradient["minidl"]().shape == (1, 256, 38, 50)
 
 
 def test_without_a_gpu_it_refuses_and_says_why():

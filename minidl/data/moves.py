@@ -15,6 +15,7 @@ import numpy as np
 __all__ = ["Crop", "Flip", "Move", "Resize", "Warp", "elastic", "rotation"]
 
 Border = Literal["constant", "reflect"]
+Fill = float | np.ndarray
 
 
 class Move:
@@ -30,8 +31,8 @@ class Move:
     straight = True
     mirrors = False
 
-    def image(self, image: np.ndarray, fill: float) -> np.ndarray:
-        """(C, H, W) -> (C, H', W'); what comes from outside is `fill`."""
+    def image(self, image: np.ndarray, fill: Fill) -> np.ndarray:
+        """(C, H, W) -> (C, H', W'); what comes from outside is `fill`: a number, or (C, 1, 1)."""
         raise NotImplementedError
 
     def labels(self, labels: np.ndarray, fill: int) -> np.ndarray:
@@ -50,7 +51,7 @@ class Flip(Move):
         self.size = (height, width)
         self.mirrors = not vertical
 
-    def image(self, image: np.ndarray, fill: float) -> np.ndarray:
+    def image(self, image: np.ndarray, fill: Fill) -> np.ndarray:
         return np.ascontiguousarray(image[..., ::-1] if self.mirrors else image[..., ::-1, :])
 
     def labels(self, labels: np.ndarray, fill: int) -> np.ndarray:
@@ -68,7 +69,7 @@ class Crop(Move):
     def __init__(self, top: int, left: int, h: int, w: int) -> None:
         self.top, self.left, self.size = top, left, (h, w)
 
-    def image(self, image: np.ndarray, fill: float) -> np.ndarray:
+    def image(self, image: np.ndarray, fill: Fill) -> np.ndarray:
         (h, w), (height, width) = self.size, image.shape[-2:]
         result = np.full((*image.shape[:-2], h, w), fill, image.dtype)
         y0, y1 = max(self.top, 0), min(self.top + h, height)
@@ -91,7 +92,7 @@ class Resize(Move):
     def __init__(self, height: int, width: int, h: int, w: int) -> None:
         self.source, self.size = (height, width), (h, w)
 
-    def image(self, image: np.ndarray, fill: float) -> np.ndarray:
+    def image(self, image: np.ndarray, fill: Fill) -> np.ndarray:
         kind = np.promote_types(image.dtype, np.float32)
         rows, columns = (
             _resize_weights(n, total).astype(kind)
@@ -148,12 +149,13 @@ class Warp(Move):
             self.rows = _reflect(self.rows, self.size[0])
             self.columns = _reflect(self.columns, self.size[1])
 
-    def image(self, image: np.ndarray, fill: float) -> np.ndarray:
+    def image(self, image: np.ndarray, fill: Fill) -> np.ndarray:
         height, width = self.size
         kind = np.promote_types(image.dtype, np.float32)
         # A frame of `fill`: the place -1 needs one row before, the place `height`, with the lower
         # of its two neighbours, two rows behind.
-        framed = np.pad(image, ((0, 0), (1, 2), (1, 2)), constant_values=fill).astype(kind)
+        framed = np.full((len(image), image.shape[1] + 3, image.shape[2] + 3), fill, kind)
+        framed[:, 1:-2, 1:-2] = image
         y = np.clip(self.rows, -1.0, height) + 1.0
         x = np.clip(self.columns, -1.0, width) + 1.0
         top, left = np.floor(y).astype(np.intp), np.floor(x).astype(np.intp)

@@ -1,6 +1,7 @@
 """Floor 5: pictures, drawn with matplotlib, which is imported only when one is drawn."""
 
 from .curves import curves
+from .detection import detection_grid, draw_detections
 from .grid import image_grid
 from .precision_recall import precision_recall
 from .report import report
@@ -9,6 +10,8 @@ from .segmentation import class_colours, mask_overlay, paint_mask, segmentation_
 __all__ = [
     "class_colours",
     "curves",
+    "detection_grid",
+    "draw_detections",
     "image_grid",
     "mask_overlay",
     "paint_mask",

@@ -1,4 +1,4 @@
-"""minidl/data/joint.py: image, class map, boxes, masks and keypoints stay together."""
+"""minidl/data/joint: image, class map, boxes, masks and keypoints stay together."""
 
 import numpy as np
 import pytest
@@ -44,6 +44,10 @@ ALL = [
     joint.Resize((25, 80)),
     joint.RandomRotation(60),
     joint.RandomElastic(4.0),
+    joint.RandomCrop((30, 45), fill="mean", keep="center"),
+    joint.RandomIoUCrop(),
+    joint.RandomZoomOut(p=1.0),
+    joint.RandomShortestSize((30, 50), max_size=70),
 ]
 NAMES = [repr(t) for t in ALL]
 
@@ -207,6 +211,66 @@ def test_a_window_larger_than_the_image_is_filled_with_the_ignored_label():
     assert len(places) > 10
 
 
+@pytest.mark.parametrize("transform", ALL, ids=NAMES)
+def test_the_repr_of_a_transform_makes_it_again(transform):
+    again = eval(f"joint.{transform!r}")
+    (one, _), (other, _) = (t(*sample(6), np.random.default_rng(2)) for t in (transform, again))
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda fill: joint.CenterCrop((H + 8, W + 12), fill),
+        lambda fill: joint.RandomRotation((45.0, 45.0), fill),
+    ],
+    ids=["crop", "rotation"],
+)
+def test_the_outside_is_a_number_or_one_for_each_channel_or_their_means(make):
+    image = np.random.default_rng(0).random((3, H, W)).astype(np.float32)
+    for fill, expected in (
+        (0.25, [0.25] * 3),
+        ((0.1, 0.2, 0.7), [0.1, 0.2, 0.7]),
+        ("mean", image.astype(np.float64).mean(axis=(1, 2))),
+    ):
+        new, mask = make(fill)(image, np.zeros((H, W), int))
+        assert new.dtype == np.float32
+        np.testing.assert_allclose(new[:, 0, 0], expected, atol=1e-6)
+        assert mask[0, 0] == 255
+    with pytest.raises(
+        ValueError, match=r"fill has 2 values for the 3 channels of an image \(3, 4"
+    ):
+        make((0.1, 0.2))(image, np.zeros((H, W), int))
+
+
+def test_the_centre_rule_keeps_an_object_by_its_box_s_centre():
+    """Of objects that reach into the window those whose centre does not are dropped."""
+    boxes = np.array([[0, 0, 10, 4], [0, 4, 16, 8], [2, 8, 14, 12], [0, 12, 30, 16]], np.float32)
+    masks = np.zeros((4, 20, 40), bool)
+    for mask, (x1, y1, x2, y2) in zip(masks, boxes.astype(int), strict=True):
+        mask[y1:y2, x1:x2] = True
+    keypoints = np.array([[[9, 2, 2]], [[7, 6, 2]], [[9, 10, 2]], [[20, 14, 1]]], np.float32)
+    full = {"boxes": boxes, "labels": np.arange(4), "masks": masks, "keypoints": keypoints}
+    image = np.zeros((1, 20, 40), np.float32)
+    # The window's columns are 8 to 32; the centres of the boxes 5, 8, 8 and 15.
+    everything = joint.CenterCrop((20, 24))
+    by_centre = joint.CenterCrop((20, 24))
+    by_centre.keep = "center"
+    assert everything(image, full)[1]["labels"].tolist() == [0, 1, 2, 3]
+    for keys in (("boxes", "labels"), ("masks", "labels"), tuple(full)):
+        _, moved = by_centre(image, {key: full[key] for key in keys})
+        assert moved["labels"].tolist() == [1, 2, 3]
+        assert all(len(moved[key]) == 3 for key in keys)
+    np.testing.assert_array_equal(moved["boxes"], [[0, 4, 8, 8], [0, 8, 6, 12], [0, 12, 22, 16]])
+    np.testing.assert_array_equal(joint.boxes_of_masks(moved["masks"]), moved["boxes"])
+    np.testing.assert_array_equal(moved["keypoints"], [[[0, 0, 0]], [[1, 10, 2]], [[12, 14, 1]]])
+    with pytest.raises(ValueError, match="have only labels, keypoints does not say where they are"):
+        by_centre(image, {key: full[key] for key in ("labels", "keypoints")})
+    for crop in (joint.RandomCrop(8, keep="center"), joint.RandomCrop(8)):
+        counts = [len(crop(image, full, np.random.default_rng(i))[1]["labels"]) for i in range(50)]
+        assert (min(counts), max(counts)) == ((0, 2) if crop.keep == "center" else (0, 3))
+
+
 def test_a_padded_crop_reaches_all_places():
     rng, starts = np.random.default_rng(0), set()
     for _ in range(400):
@@ -300,6 +364,8 @@ def test_arguments_that_make_no_sense_are_refused():
         (lambda: joint.RandomCrop(4, padding=-1), "padding must not be negative"),
         (lambda: joint.RandomScale((0, 1)), "0 < low <= high"),
         (lambda: joint.RandomElastic(grid=1), "grid >= 2"),
+        (lambda: joint.RandomCrop(4, keep="most"), "'any' or 'center', got 'most'"),
+        (lambda: joint.RandomRotation(5, fill="median"), "numbers or 'mean', got 'median'"),
         (lambda: joint.RandomRotation(5, border="wrap"), "'constant' or 'reflect'"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -1,10 +1,13 @@
 """The scripts in examples/ run, on a few images (their results take hours: see each one's page)."""
 
+import importlib.util
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -59,3 +62,36 @@ def test_the_degradation_script_draws_its_curves(tmp_path):
     picture = tmp_path / "runs" / "degradation-quick" / "degradation.png"
     assert f"drawn: {picture.relative_to(tmp_path)}" in result.stdout
     assert Image.open(picture).size[0] > 1000
+
+
+def test_the_script_of_shifted_regions_prints_and_draws_its_measures(tmp_path):
+    result = run(ROOT / "examples" / "roi_shift.py", "--quick", "--seeds", "2", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    rows = re.findall(r"^(RoI[\w, ]*?) {2,}([\d.]+) ±", result.stdout, re.MULTILINE)
+    change = {name: float(percent) for name, percent in rows}
+    assert list(change) == ["RoIPool", "RoIAlign, rounded box", "RoIAlign"]
+    assert change["RoIPool"] > 3 * change["RoIAlign"] > 0
+    picture = tmp_path / "runs" / "roi_shift" / "roi_shift.png"
+    assert f"drawn: {picture.relative_to(tmp_path)}" in result.stdout
+    assert Image.open(picture).size[0] > 800
+
+
+def test_pooling_by_rounded_boxes_follows_whole_cells_only():
+    """Nothing changes at shifts of 0 and 1, much between them but for RoIAlign."""
+    spec = importlib.util.spec_from_file_location("roi_shift", ROOT / "examples" / "roi_shift.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    found = script.measure(2, 12, 4, np.array([0.0, 0.5, 1.0]))
+    change = {name: values[0].mean(axis=0) for name, values in found.items()}
+    error = {name: values[1].mean() for name, values in found.items()}
+    for values in change.values():
+        np.testing.assert_allclose(values[[0, 2]], 0, atol=1e-9)
+    assert change["RoIAlign"][1] < 0.1
+    assert change["RoIPool"][1] > 0.2
+    assert change["RoIAlign, rounded box"][1] > 0.2
+    assert error["RoIAlign"] < 0.1 < error["RoIAlign, rounded box"] < error["RoIPool"]
+    # The waves, by their formula at one place.
+    waves = script.draw_waves(3, np.random.default_rng(1))
+    values = waves.at(np.array([1.5, 7.25]), np.array([3.0]))
+    expected = np.cos(waves.x * 7.25 + waves.y * 3.0 + waves.phase).sum(axis=1) / np.sqrt(3)
+    np.testing.assert_allclose(values[:, 0, 1], expected)

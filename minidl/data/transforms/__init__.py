@@ -10,7 +10,7 @@ whose batches pass through them.
 """
 
 from .base import Compose, Normalize, ToFloat, Transform
-from .colour import ColorJitter
+from .colour import ColorJitter, RandomPhotometricDistort
 from .geometry import (
     RandomAffine,
     RandomCrop,
@@ -38,6 +38,7 @@ __all__ = [
     "RandomCrop",
     "RandomErasing",
     "RandomHorizontalFlip",
+    "RandomPhotometricDistort",
     "RandomResizedCrop",
     "RandomRotation",
     "RandomVerticalFlip",

@@ -43,7 +43,7 @@ def range_around_one(name: str, value: float | Range) -> Range:
         value = (max(0.0, 1.0 - value), 1.0 + value)
     low, high = value
     if not 0 <= low <= high:
-        raise ValueError(f"ColorJitter: {name} must be a range of factors >= 0, got {value}")
+        raise ValueError(f"{name} must be a range of factors >= 0, got {value}")
     return low, high
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from .arguments import Range, range_around_one, range_around_zero, uniform
+from .arguments import Range, probability, range_around_one, range_around_zero, uniform
 from .base import Transform
 
-__all__ = ["ColorJitter"]
+__all__ = ["ColorJitter", "RandomPhotometricDistort"]
+
+# Brightness, contrast, saturation and hue that leave an image as it is.
+NEUTRAL = ((1.0, 1.0), (1.0, 1.0), (1.0, 1.0), (0.0, 0.0))
 
 
 class ColorJitter(Transform):
@@ -28,33 +31,86 @@ class ColorJitter(Transform):
         saturation: float | Range = 0.0,
         hue: float | Range = 0.0,
     ) -> None:
-        self.brightness = range_around_one("brightness", brightness)
-        self.contrast = range_around_one("contrast", contrast)
-        self.saturation = range_around_one("saturation", saturation)
-        self.hue = range_around_zero(hue)
-        if not -0.5 <= self.hue[0] <= self.hue[1] <= 0.5:
-            raise ValueError(f"ColorJitter: hue must be a range within (-0.5, 0.5), got {hue}")
+        self.brightness = range_around_one("ColorJitter: brightness", brightness)
+        self.contrast = range_around_one("ColorJitter: contrast", contrast)
+        self.saturation = range_around_one("ColorJitter: saturation", saturation)
+        self.hue = _hue("ColorJitter", hue)
 
     def apply(self, batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        if batch.shape[1] not in (1, 3):
-            raise ValueError(f"ColorJitter: needs 1 or 3 channels, got a batch {batch.shape}")
+        _check_channels("ColorJitter", batch)
         result = batch.copy()
         for step in rng.permutation(4):
             bounds = (self.brightness, self.contrast, self.saturation, self.hue)[step]
-            if bounds == ((0.0, 0.0) if step == 3 else (1.0, 1.0)):
-                continue
-            amount = uniform(rng, bounds, (len(batch), 1, 1, 1)).astype(batch.dtype)
-            if step == 0:
-                result *= amount
-            elif step == 3:
-                result = _turn_hue(result, amount)
-            else:  # towards grey, or away from it: the image's mean grey, or each pixel's own
-                grey = _grey(result)
-                if step == 1:
-                    grey = grey.mean(axis=(2, 3), keepdims=True)
-                result = grey + (result - grey) * amount
-            np.clip(result, 0.0, 1.0, out=result)
+            if bounds != NEUTRAL[step]:
+                result = _change(result, int(step), bounds, rng)
         return result
+
+
+class RandomPhotometricDistort(Transform):
+    """Change brightness, contrast, saturation, hue and the order of channels, each by chance.
+
+    As SSD does (Liu et al. 2016, section 2.2), after Howard 2013, "Some improvements on deep
+    convolutional neural network based image classification", section 2.2, whose random order of the
+    first four it takes; the channels come last.
+
+    Args:
+        brightness, contrast, saturation: the factor's range (low, high), as in `ColorJitter`.
+        hue: the turn's range (low, high), as in `ColorJitter`.
+        p: the probability of each change.
+    """
+
+    def __init__(
+        self,
+        brightness: Range = (0.875, 1.125),
+        contrast: Range = (0.5, 1.5),
+        saturation: Range = (0.5, 1.5),
+        hue: Range = (-0.05, 0.05),
+        p: float = 0.5,
+    ) -> None:
+        name = "RandomPhotometricDistort"
+        self.brightness = range_around_one(f"{name}: brightness", brightness)
+        self.contrast = range_around_one(f"{name}: contrast", contrast)
+        self.saturation = range_around_one(f"{name}: saturation", saturation)
+        self.hue = _hue(name, hue)
+        self.p = probability(name, p)
+
+    def apply(self, batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        _check_channels("RandomPhotometricDistort", batch)
+        result = batch.copy()
+        for step in rng.permutation(4):
+            bounds = (self.brightness, self.contrast, self.saturation, self.hue)[step]
+            chosen = rng.random(len(batch)) < self.p
+            result[chosen] = _change(result[chosen], int(step), bounds, rng)
+        for i in np.flatnonzero(rng.random(len(batch)) < self.p):
+            result[i] = result[i, rng.permutation(batch.shape[1])]
+        return result
+
+
+def _check_channels(name: str, batch: np.ndarray) -> None:
+    if batch.shape[1] not in (1, 3):
+        raise ValueError(f"{name}: needs 1 or 3 channels, got a batch {batch.shape}")
+
+
+def _hue(name: str, hue: float | Range) -> Range:
+    low, high = range_around_zero(hue)
+    if not -0.5 <= low <= high <= 0.5:
+        raise ValueError(f"{name}: hue must be a range within (-0.5, 0.5), got {hue}")
+    return low, high
+
+
+def _change(batch: np.ndarray, step: int, bounds: Range, rng: np.random.Generator) -> np.ndarray:
+    """Brightness, contrast, saturation or hue (step 0 to 3) changed by an amount for each image."""
+    amount = uniform(rng, bounds, (len(batch), 1, 1, 1)).astype(batch.dtype)
+    if step == 0:
+        result = batch * amount
+    elif step == 3:
+        result = _turn_hue(batch, amount)
+    else:  # towards grey, or away from it: the image's mean grey, or each pixel's own
+        grey = _grey(batch)
+        if step == 1:
+            grey = grey.mean(axis=(2, 3), keepdims=True)
+        result = grey + (batch - grey) * amount
+    return np.clip(result, 0.0, 1.0)
 
 
 def _turn_hue(batch: np.ndarray, turn: np.ndarray) -> np.ndarray:

@@ -1,51 +1,30 @@
-"""Random changes of an image together with its ground truth, for segmentation and detection.
-
-Each transform takes one image, a NumPy array (C, H, W) of floats, its target, and a NumPy generator
-(without one it draws from `batch_generator()`), and gives a new pair; the input is never changed. A
-target is a class map (H, W), or a dictionary of any of
-
-    "mask"       (H, W) integers: the class of each pixel
-    "masks"      (R, H, W) bool: the pixels of each object
-    "boxes"      (R, 4) x1, y1, x2, y2, pixels, half-open
-    "labels"     (R,) integers: the class of each object; likewise "iscrowd" and "difficult"
-    "keypoints"  (R, K, 3) x, y, visible; those that leave the image become 0, 0, 0
-    "area"       (R,) floats, square pixels; it changes as the object's mask does, or else its box
-
-and whatever else, which stays as it is. Images are interpolated, labels are taken from the nearest
-neighbour, so that no class appears that was not there. An object of which nothing is left in the
-image is dropped from all of these. Where there are masks, the box of an object that was cut, turned
-or bent is that of its mask; else it is the box around the moved outline of the box, cut to the
-image.
-"""
+"""What all joint transforms share: how a target follows its image."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from . import moves
-from .dataset import batch_generator
-from .moves import Border, Move
+from ..dataset import batch_generator
+from ..moves import Border, Move
 
 __all__ = [
-    "CenterCrop",
+    "PER_OBJECT",
     "Compose",
+    "Fill",
     "ImageOnly",
     "JointTransform",
-    "RandomCrop",
-    "RandomElastic",
-    "RandomHorizontalFlip",
-    "RandomRotation",
-    "RandomScale",
-    "RandomVerticalFlip",
-    "Resize",
+    "Pair",
+    "Target",
+    "boxes_of",
     "boxes_of_masks",
 ]
 
 Target = Any  # a class map (H, W), or a dictionary
 Pair = tuple[np.ndarray, Target]
+Fill = float | Sequence[float] | Literal["mean"]
 PER_OBJECT = ("boxes", "labels", "masks", "keypoints", "iscrowd", "difficult", "area")
 
 
@@ -55,13 +34,17 @@ class JointTransform:
     Its constructor's arguments are attributes of the same names, which `repr` shows.
 
     Attributes:
-        fill: what an image has outside of its borders.
+        fill: what an image has outside of its borders: a number, one for each channel, or "mean":
+            of each channel of the image.
         ignore_index: what a class map has there.
+        keep: which objects stay: "any" of which something is left in the image; "center": of these
+            only those whose centre (of the box, as it was) is in the image.
         keypoint_pairs: pairs of numbers of keypoints that change places in a mirror.
     """
 
-    fill: float = 0.0
+    fill: Fill = 0.0
     ignore_index: int = 255
+    keep: Literal["any", "center"] = "any"
     border: Border = "constant"
     keypoint_pairs: Sequence[tuple[int, int]] = ()
 
@@ -88,16 +71,22 @@ class JointTransform:
                 "'constant' for targets with objects"
             )
         height, width = image.shape[1:]
-        move = self.plan(height, width, rng or batch_generator())
+        move = self.plan_for(parts, height, width, rng or batch_generator())
         if move is None:
             return image, target
         moved = self._move(move, parts)
-        image = move.image(image, self.fill)
+        image = move.image(image, self._fill_of(image))
         return image, moved if isinstance(target, dict) else moved["mask"]
 
     def plan(self, height: int, width: int, rng: np.random.Generator) -> Move | None:
         """What happens to an image of that size; None: nothing."""
         raise NotImplementedError
+
+    def plan_for(
+        self, parts: dict[str, Any], height: int, width: int, rng: np.random.Generator
+    ) -> Move | None:
+        """What happens to an image with that target: for transforms that look where objects are."""
+        return self.plan(height, width, rng)
 
     def _move(self, move: Move, parts: dict[str, Any]) -> dict[str, Any]:
         moved = dict(parts)
@@ -113,11 +102,26 @@ class JointTransform:
             left &= (moved["boxes"][:, 2:] > moved["boxes"][:, :2]).all(axis=1)
         if "keypoints" in parts:
             moved["keypoints"] = self._move_keypoints(move, parts["keypoints"])
+        if self.keep == "center" and count:
+            left &= _centres_inside(move, boxes_of(parts))
         if "area" in parts:
             moved["area"] = _move_areas(parts, moved)
         if not left.all():
             moved |= {key: moved[key][left] for key in PER_OBJECT if key in moved}
         return moved
+
+    def _fill_of(self, image: np.ndarray) -> Any:
+        """A number, or an array (C, 1, 1)."""
+        if isinstance(self.fill, str):
+            return image.mean(axis=(1, 2), keepdims=True)
+        if isinstance(self.fill, (int, float)):
+            return self.fill
+        if len(self.fill) != len(image):
+            raise ValueError(
+                f"{type(self).__name__}: fill has {len(self.fill)} values for the {len(image)} "
+                f"channels of an image {image.shape}"
+            )
+        return np.asarray(self.fill, image.dtype)[:, None, None]
 
     def _move_keypoints(self, move: Move, keypoints: np.ndarray) -> np.ndarray:
         x, y = move.points(keypoints[..., :2].reshape(-1, 2)).T
@@ -179,6 +183,12 @@ def _move_boxes(move: Move, boxes: np.ndarray, masks: np.ndarray | None) -> np.n
     return cut.astype(boxes.dtype, copy=False)
 
 
+def _centres_inside(move: Move, boxes: np.ndarray) -> np.ndarray:
+    x, y = move.points((boxes[:, :2] + boxes[:, 2:]) / 2).T
+    height, width = move.size
+    return (x >= 0) & (x < width) & (y >= 0) & (y < height)
+
+
 def _move_areas(parts: dict[str, Any], moved: dict[str, Any]) -> np.ndarray:
     def size(target: dict[str, Any]) -> Any:
         if "masks" in target:
@@ -189,6 +199,25 @@ def _move_areas(parts: dict[str, Any], moved: dict[str, Any]) -> np.ndarray:
 
     area = parts["area"]
     return (area * (size(moved) / np.maximum(size(parts), 1e-9))).astype(area.dtype, copy=False)
+
+
+def boxes_of(parts: dict[str, Any]) -> np.ndarray:
+    """The boxes (R, 4) of a target's objects, or those of their masks; without either none.
+
+    Raises:
+        ValueError: there are objects, but neither boxes nor masks.
+    """
+    if "boxes" in parts:
+        return parts["boxes"]
+    if "masks" in parts:
+        return boxes_of_masks(parts["masks"])
+    others = [key for key in PER_OBJECT if key in parts and len(parts[key])]
+    if others:
+        raise ValueError(
+            f"a target whose objects have only {', '.join(others)} does not say where they are; it "
+            "needs boxes or masks"
+        )
+    return np.zeros((0, 4), np.float32)
 
 
 def boxes_of_masks(masks: np.ndarray) -> np.ndarray:
@@ -254,205 +283,3 @@ class ImageOnly:
 
     def __repr__(self) -> str:
         return f"ImageOnly({self.transform!r})"
-
-
-class RandomHorizontalFlip(JointTransform):
-    """Mirror left to right with probability p.
-
-    Args:
-        p: the probability.
-        keypoint_pairs: pairs of numbers of keypoints that change places, as left and right eye.
-    """
-
-    def __init__(self, p: float = 0.5, keypoint_pairs: Sequence[tuple[int, int]] = ()) -> None:
-        self.p = _probability("RandomHorizontalFlip", p)
-        self.keypoint_pairs = keypoint_pairs
-
-    def plan(self, height: int, width: int, rng: np.random.Generator) -> Move | None:
-        return moves.Flip(height, width) if rng.random() < self.p else None
-
-
-class RandomVerticalFlip(JointTransform):
-    """Mirror top to bottom with probability p."""
-
-    def __init__(self, p: float = 0.5) -> None:
-        self.p = _probability("RandomVerticalFlip", p)
-
-    def plan(self, height: int, width: int, rng: np.random.Generator) -> Move | None:
-        return moves.Flip(height, width, vertical=True) if rng.random() < self.p else None
-
-
-class RandomCrop(JointTransform):
-    """Cut a window at a random place; what reaches beyond the image is filled.
-
-    Args:
-        size: of the window in pixels, (H, W) or one number.
-        padding: by how many pixels it may reach beyond the image on each side. An image smaller
-            than the window lies somewhere inside of it in any case.
-        fill: the image's value there.
-        ignore_index: the class map's value there.
-    """
-
-    def __init__(
-        self,
-        size: int | tuple[int, int],
-        padding: int = 0,
-        fill: float = 0.0,
-        ignore_index: int = 255,
-    ) -> None:
-        self.size = _size("RandomCrop", size)
-        if padding < 0:
-            raise ValueError(f"RandomCrop: padding must not be negative, got {padding}")
-        self.padding = padding
-        self.fill = fill
-        self.ignore_index = ignore_index
-
-    def plan(self, height: int, width: int, rng: np.random.Generator) -> Move:
-        def start(total: int, part: int) -> int:
-            low, high = sorted([-self.padding, total + self.padding - part])
-            return int(rng.integers(low, high + 1))
-
-        h, w = self.size
-        return moves.Crop(start(height, h), start(width, w), h, w)
-
-
-class CenterCrop(JointTransform):
-    """Cut a window from the middle; what reaches beyond the image is filled.
-
-    Args:
-        size, fill, ignore_index: as in `RandomCrop`.
-    """
-
-    def __init__(
-        self, size: int | tuple[int, int], fill: float = 0.0, ignore_index: int = 255
-    ) -> None:
-        self.size = _size("CenterCrop", size)
-        self.fill = fill
-        self.ignore_index = ignore_index
-
-    def plan(self, height: int, width: int, rng: np.random.Generator) -> Move:
-        h, w = self.size
-        return moves.Crop((height - h) // 2, (width - w) // 2, h, w)
-
-
-class Resize(JointTransform):
-    """Bring to one size, bilinear; where it shrinks, each pixel is a mean of all that it covers.
-
-    Args:
-        size: of the result in pixels, (H, W) or one number.
-    """
-
-    def __init__(self, size: int | tuple[int, int]) -> None:
-        self.size = _size("Resize", size)
-
-    def plan(self, height: int, width: int, rng: np.random.Generator) -> Move:
-        return moves.Resize(height, width, *self.size)
-
-
-class RandomScale(JointTransform):
-    """Enlarge or shrink, with the size of the picture; crop afterwards.
-
-    Args:
-        scale: the factor's range (low, high), log-uniform; 2 makes things twice as large.
-        stretch: the range of the factor by which width grows more than height, log-uniform.
-    """
-
-    def __init__(
-        self,
-        scale: tuple[float, float] = (0.5, 2.0),
-        stretch: tuple[float, float] = (1.0, 1.0),
-    ) -> None:
-        for name, (low, high) in (("scale", scale), ("stretch", stretch)):
-            if not 0 < low <= high < float("inf"):
-                raise ValueError(
-                    f"RandomScale: {name} must be (low, high) with 0 < low <= high, got "
-                    f"{(low, high)}"
-                )
-        self.scale = scale
-        self.stretch = stretch
-
-    def plan(self, height: int, width: int, rng: np.random.Generator) -> Move:
-        factor, stretch = (np.exp(rng.uniform(*np.log(r))) for r in (self.scale, self.stretch))
-        h = max(1, round(height * factor / np.sqrt(stretch)))
-        w = max(1, round(width * factor * np.sqrt(stretch)))
-        return moves.Resize(height, width, h, w)
-
-
-class RandomRotation(JointTransform):
-    """Turn about the middle; the size stays.
-
-    Args:
-        degrees: counter-clockwise, uniform in the range (low, high); a number d means (-d, d).
-        fill: the image's value outside of its borders.
-        ignore_index: the class map's value there.
-        border: "constant": these values; "reflect": image and class map mirrored at the border.
-    """
-
-    def __init__(
-        self,
-        degrees: float | tuple[float, float],
-        fill: float = 0.0,
-        ignore_index: int = 255,
-        border: Border = "constant",
-    ) -> None:
-        self.degrees = degrees if isinstance(degrees, tuple) else (-abs(degrees), abs(degrees))
-        self.fill = fill
-        self.ignore_index = ignore_index
-        self.border = _border("RandomRotation", border)
-
-    def plan(self, height: int, width: int, rng: np.random.Generator) -> Move:
-        return moves.rotation(height, width, rng.uniform(*self.degrees), self.border)
-
-
-class RandomElastic(JointTransform):
-    """Bend the image smoothly (Simard et al. 2003), as U-Net does (Ronneberger et al. 2015).
-
-    Displacements are drawn from a normal distribution at a coarse grid of points and interpolated
-    by bicubic functions between them (Ronneberger, section 3.1).
-
-    Args:
-        sigma: standard deviation of the displacements, pixels.
-        grid: points along each side.
-        fill, ignore_index, border: as in `RandomRotation`.
-    """
-
-    def __init__(
-        self,
-        sigma: float = 10.0,
-        grid: int = 3,
-        fill: float = 0.0,
-        ignore_index: int = 255,
-        border: Border = "constant",
-    ) -> None:
-        if sigma < 0 or grid < 2:
-            raise ValueError(
-                f"RandomElastic: needs sigma >= 0 and grid >= 2, got {sigma} and {grid}"
-            )
-        self.sigma = sigma
-        self.grid = grid
-        self.fill = fill
-        self.ignore_index = ignore_index
-        self.border = _border("RandomElastic", border)
-
-    def plan(self, height: int, width: int, rng: np.random.Generator) -> Move:
-        displacements = rng.normal(0.0, self.sigma, (2, self.grid, self.grid))
-        return moves.elastic(height, width, displacements, self.border)
-
-
-def _probability(name: str, p: float) -> float:
-    if not 0 <= p <= 1:
-        raise ValueError(f"{name}: p must be in [0, 1], got {p}")
-    return p
-
-
-def _size(name: str, size: int | tuple[int, int]) -> tuple[int, int]:
-    h, w = (size, size) if isinstance(size, int) else size
-    if h < 1 or w < 1:
-        raise ValueError(f"{name}: size must be positive, got {size}")
-    return h, w
-
-
-def _border(name: str, border: Border) -> Border:
-    if border not in ("constant", "reflect"):
-        raise ValueError(f"{name}: border must be 'constant' or 'reflect', got {border!r}")
-    return border
