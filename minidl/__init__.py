@@ -3,7 +3,7 @@
 The names are PyTorch's: what torch has at its top level and minidl has too is here. The rooms of
 the house, from the ground up: `backend` (NumPy or CuPy), `autograd` (Tensor, Function, backward),
 `ops` (differentiable operations), `nn`, `optim`, `data`, `metrics`, `io`, `models`, `training`,
-`plot`, and the command `minidl`.
+`plot`, `teach`, and the command `minidl`.
 """
 
 from importlib import import_module as _import_module
@@ -28,7 +28,6 @@ from .autograd import (
     is_tensor,
     no_grad,
     profile,
-    record,
     set_grad_enabled,
     tensor,
 )
@@ -97,14 +96,17 @@ bool = _np.dtype("bool")
 # Rooms that are imported when they are first asked for: reading data and training take more of the
 # standard library than computing does.
 if TYPE_CHECKING:
-    from . import data, metrics, models, plot, training
+    from . import data, metrics, models, plot, teach, training
+    from .teach import record
 
-_ROOMS = ("data", "metrics", "models", "plot", "training")
+_ROOMS = ("data", "metrics", "models", "plot", "teach", "training")
 
 
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return _import_module(f"{__name__}.{name}")
+    if name == "record":  # of floor 6: what it writes down can become a page
+        return _import_module(f"{__name__}.teach").record
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -133,7 +135,7 @@ __all__ = [
     "roll", "round", "rsqrt", "save", "scatter", "scatter_add", "set_float32_matmul_precision",
     "set_grad_enabled", "set_num_threads", "short", "sigmoid", "sign", "sin", "softmax", "sort",
     "split", "sqrt", "square", "squeeze", "stack", "std", "sub", "subtract", "sum", "summary",
-    "swapaxes", "t", "take_along_dim", "tan", "tanh", "tensor", "tile", "topk", "training",
+    "swapaxes", "t", "take_along_dim", "tan", "tanh", "teach", "tensor", "tile", "topk", "training",
     "transpose", "tril", "triu", "true_divide", "trunc", "uint8", "unbind", "unflatten",
     "unsqueeze", "use", "var", "where", "zeros", "zeros_like",
 ]

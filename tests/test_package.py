@@ -148,6 +148,7 @@ def test_every_operation_that_torch_has_at_its_top_level_is_at_minidls():
 OWN_TOP_LEVEL = {
     *("Function", "data", "default_device", "detect_anomaly", "from_dlpack", "grad", "gradcheck"),
     *("gradgradcheck", "io", "metrics", "models", "ops", "plot", "profile", "record", "summary"),
+    *("teach",),
     *("training", "use", "backend"),
 }
 OWN_FUNCTIONS = {

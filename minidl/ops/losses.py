@@ -116,7 +116,7 @@ class CrossEntropy(Function):
         smoothing: float,
         reduction: str,
     ) -> Any:
-        self.ignore_index, self.smoothing = ignore_index, smoothing
+        self.ignore_index, self.smoothing, self.reduction = ignore_index, smoothing, reduction
         backend = of(x)
         loss, p, rows = backend.cross_entropy(
             _flat(x, 2), _flat(target, 1), weight, ignore_index, smoothing
