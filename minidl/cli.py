@@ -1,9 +1,12 @@
 """The `minidl` command: one function a verb, each a few calls of the rooms below.
 
 minidl train lenet5                    learn handwritten digits; files go to runs/lenet5
+minidl train unet                      learn what each pixel of a scene shows
+minidl train fasterrcnn_small          learn to find the objects in a scene
 minidl train --resume runs/lenet5      go on where it was stopped
 minidl eval runs/lenet5                score its checkpoint on the test images
 minidl predict runs/lenet5 digit.png   say what is in a picture
+minidl predict runs/unet scene.png     draw what each of its pixels shows, or where objects are
 minidl ablate lenet5 --without augment train with and without a part of the recipe, over seeds
 minidl summary resnet20                layers, shapes, parameters, multiply-adds
 minidl models                          the networks there are, and what they cost
@@ -22,6 +25,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import fields
 from importlib import metadata
 from typing import Any
@@ -31,27 +35,39 @@ import numpy as np
 from . import backend, models, nn
 from .autograd import Tensor, no_grad
 from .backend.cpu.threads import get_num_threads
+from .data import read_image
 from .io import remove_leftovers
-from .metrics import accuracy
-from .plot import curves, report
+from .plot import (
+    curves,
+    detection_grid,
+    draw_detections,
+    mask_overlay,
+    report,
+    segmentation_grid,
+)
 from .training import evaluate
 from .training.ablation import Trial, ablate, table, variations
-from .training.augment import AUGMENTS
+from .training.augment import AUGMENTS, JOINT_AUGMENTS, OBJECT_AUGMENTS
 from .training.checkpoint import FILE, load_weights
+from .training.detection import Detection, detect
 from .training.ladder import walk
 from .training.log import read_log
 from .training.machine import duration
-from .training.picture import prepare_picture
+from .training.picture import as_grey, prepare_picture
 from .training.recipes import (
-    DEFAULTS,
     RECIPES,
+    TASKS,
     Recipe,
+    Run,
     build,
     build_model,
+    default,
     read_recipe,
+    source_of,
     write_recipe,
 )
-from .training.sources import SOURCES, find_source
+from .training.segmentation import Segmentation, segment
+from .training.sources import SOURCES, Source
 
 __all__ = ["main"]
 
@@ -70,7 +86,7 @@ def train(args: argparse.Namespace) -> None:
     os.makedirs(run, exist_ok=True)
     if not resume:
         remove_leftovers(run)
-        for name in (FILE, "log.csv", "curves.png"):
+        for name in (FILE, "log.csv", "curves.png", "examples.png"):
             if os.path.exists(os.path.join(run, name)):
                 os.remove(os.path.join(run, name))
     if not resume or recipe != read_recipe(run):
@@ -80,13 +96,15 @@ def train(args: argparse.Namespace) -> None:
         f"{recipe.model} ({count:,} parameters) on {recipe.data}: {len(parts.train.dataset):,} "
         f"training and {len(parts.test.dataset):,} test images, {recipe.epochs} epochs on {device}"
     )
-    start = drawn = time.monotonic()
+    start = last_drawn = time.monotonic()
 
     def draw_now_and_then(history: list[dict[str, float]]) -> None:
-        nonlocal drawn
-        if time.monotonic() - drawn > 60.0:  # a small network's epoch takes less than the picture
+        nonlocal last_drawn
+        if (
+            time.monotonic() - last_drawn > 60.0
+        ):  # a small network's epoch takes less than the picture
             curves(history, os.path.join(run, "curves.png"))
-            drawn = time.monotonic()
+            last_drawn = time.monotonic()
 
     try:
         history = parts.fit(
@@ -100,18 +118,41 @@ def train(args: argparse.Namespace) -> None:
         root = ["--root", args.root] if args.root else []
         print(f"stopped; continue with: {shlex.join(['minidl', 'train', '--resume', run, *root])}")
         raise SystemExit(130) from None
+    seconds = time.monotonic() - start
     curves(history, os.path.join(run, "curves.png"))
+    files = [FILE, "log.csv", "curves.png"]
+    with parts.ema.averages() if parts.ema is not None else nullcontext():
+        drawn = _draw_examples(parts, args.root, os.path.join(run, "examples.png"))
+    if drawn:
+        files.append("examples.png")
     print(
-        f"test accuracy {history[-1]['test_accuracy']:.2%} after {len(history)} epochs "
-        f"({time.monotonic() - start:.0f} s); in {run}: {FILE}, log.csv, curves.png"
+        f"test {parts.task.words} {history[-1][f'test_{parts.task.score}']:.2%} after "
+        f"{len(history)} epochs ({seconds:.0f} s); in {run}: {', '.join(files)}"
     )
+
+
+def _draw_examples(parts: Run, root: str | None, path: str) -> bool:
+    """Draw some test images with the truth and what the network says, where that can be drawn."""
+    task, classes = parts.task, parts.source.classes
+    if not isinstance(task, (Segmentation, Detection)):
+        return False
+    images, truths, predictions = zip(*task.examples(root), strict=True)
+    if isinstance(task, Detection):
+        detection_grid(images, truths, predictions, classes, path)
+        return True
+    captions = []
+    for truth, found in zip(truths, predictions, strict=True):
+        counts = truth != parts.source.ignore_index
+        captions.append(f"{(truth == found)[counts].mean():.1%} of the pixels")
+    segmentation_grid(images, truths, predictions, classes, path, captions=captions)
+    return True
 
 
 def _run_to_train(args: argparse.Namespace) -> tuple[str, Recipe, bool]:
     """(folder, recipe, whether to resume) that the arguments of `train` ask for."""
     if args.resume is None:
         if args.model is None:
-            raise ValueError(f"name a network ({', '.join(RECIPES)}) or --resume RUN")
+            raise ValueError(f"name {NETWORK}, or --resume RUN")
         run = args.out or os.path.join("runs", args.model)
         if os.path.exists(os.path.join(run, FILE)) and not args.force:
             raise FileExistsError(
@@ -164,7 +205,8 @@ def _recipe_for(args: argparse.Namespace) -> Recipe:
     """The recipe of the network that is named, with what the arguments change."""
     given, options = _changes(args)
     recipe = _recipe(args.model, args.data).changed(**given)
-    return _fitted(recipe.with_options(**_as_text_where_due(recipe.model, options)))
+    options = _as_text_where_due(recipe.model, options)
+    return _fitted(recipe.with_options(**options), args.root)
 
 
 def _as_text_where_due(model: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -176,28 +218,17 @@ def _as_text_where_due(model: str, options: dict[str, Any]) -> dict[str, Any]:
 
 def _recipe(name: str, data: str | None = None) -> Recipe:
     """What is done by default with a recipe or network of that name."""
-    if name in RECIPES:
-        return RECIPES[name]
-    if name not in models.INPUT_SHAPES:
-        known = ", ".join(dict.fromkeys([*RECIPES, *models.__all__]))
-        raise ValueError(f"unknown network {name!r}; known are {known}")
-    shape = models.INPUT_SHAPES[name]
-    fitting = [data] if data else [d for d in SOURCES if SOURCES[d].shape == shape]
-    if not fitting:
-        raise ValueError(
-            f"{name} is made for pictures of {shape}, of which minidl has no data set; choose one "
-            f"with --data ({', '.join(SOURCES)})"
-        )
-    return Recipe(name, fitting[0], **DEFAULTS[fitting[0]])
+    return RECIPES[name] if name in RECIPES else default(name, data)
 
 
-def _fitted(recipe: Recipe) -> Recipe:
+def _fitted(recipe: Recipe, root: str | None = None) -> Recipe:
     """The recipe, its network told the channels and the classes of its data."""
-    source = find_source(recipe.data)
+    source = source_of(recipe, root)
     takes = inspect.signature(getattr(models, recipe.model)).parameters
     found = {"in_channels": source.shape[0], "num_classes": len(source.classes)}
     needed = {n: v for n, v in found.items() if n in takes and takes[n].default != v}
-    return recipe.changed(options={**needed, **recipe.options})
+    classes = list(source.classes) if source.from_files else []
+    return recipe.changed(options={**needed, **recipe.options}, classes=classes)
 
 
 # -- compare -------------------------------------------------------------------------------------
@@ -229,7 +260,7 @@ def ablate_recipe(args: argparse.Namespace) -> None:
     def say(trial: Trial, seed: int, trials: list[Trial]) -> None:
         row, seconds = trial.runs[seed][-1], sum(row["seconds"] for row in trial.runs[seed])
         print(
-            f"{trial.name}, seed {seed}: {row['test_accuracy']:.2%} ({duration(seconds)})",
+            f"{trial.name}, seed {seed}: {row[trial.value]:.2%} ({duration(seconds)})",
             flush=True,
         )
 
@@ -248,7 +279,8 @@ def ablate_recipe(args: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         print("stopped; the same command goes on from there")
         raise SystemExit(130) from None
-    print(f"\ntest accuracy after the last epoch, {recipe.data}")
+    words = TASKS[recipe.task].words
+    print(f"\ntest {words} after the last epoch, {recipe.data}")
     print(table(done))
     print(f"in {folder}: results.csv, results.json")
 
@@ -262,51 +294,101 @@ def evaluate_run(args: argparse.Namespace) -> None:
     device = _device(args.device)
     parts = build(recipe, root=args.root, device=device, train=False, download=args.download)
     load_weights(parts.model, args.run)
-    scores = evaluate(parts.model, parts.test, parts.criterion, {"accuracy": accuracy})
+    scores = evaluate(parts.model, parts.test, parts.criterion, parts.metrics)
     print(
-        f"{args.run}: test accuracy {scores['accuracy']:.2%}, loss {scores['loss']:.4f} "
-        f"on {len(parts.test.dataset):,} images of {recipe.data}"
+        f"{args.run}: test {parts.task.words} {scores[parts.task.score]:.2%}, loss "
+        f"{scores['loss']:.4f} on {len(parts.test.dataset):,} images of {recipe.data}"
     )
+    for line in parts.task.details(parts.metrics):
+        print(f"  {line}")
     if args.picture:
-        with no_grad():
-            outputs = [parts.model.eval()(x.to(device)).cpu().numpy() for x, _ in parts.test]
-        images = parts.test.dataset.images / np.float32(255)
-        report(
-            read_log(os.path.join(args.run, "log.csv")),
-            images,
-            parts.test.dataset.labels,
-            np.concatenate(outputs).argmax(1),
-            parts.source.classes,
-            args.picture,
-            f"{recipe.model} on {recipe.data}",
-        )
+        if not _draw_examples(parts, args.root, args.picture):
+            _draw_report(parts, args.run, args.picture)
         print(f"drawn: {args.picture}")
 
 
+def _draw_report(parts: Run, run: str, path: str) -> None:
+    """Draw the curves of a classifier's run, its answers and mistakes."""
+    device = next(iter(parts.model.parameters())).device
+    with no_grad():
+        outputs = [parts.model.eval()(x.to(device)).cpu().numpy() for x, _ in parts.test]
+    report(
+        read_log(os.path.join(run, "log.csv")),
+        parts.test.dataset.images / np.float32(255),
+        parts.test.dataset.labels,
+        np.concatenate(outputs).argmax(1),
+        parts.source.classes,
+        path,
+        f"{parts.recipe.model} on {parts.recipe.data}",
+    )
+
+
 def predict(args: argparse.Namespace) -> None:
-    """Say what a trained network sees in picture files."""
+    """Say what a trained network sees in picture files, and draw it where it is in them."""
     recipe = read_recipe(args.run)
-    source = find_source(recipe.data)
+    source = source_of(recipe)
     device = _device(args.device)
     model = build_model(recipe).to(device)
     load_weights(model, args.run)
     model.eval()
-    mean, std = (np.reshape(np.float32(v), (-1, 1, 1)) for v in (source.mean, source.std))
+    answer = {
+        "classification": _name_picture,
+        "segmentation": _paint_picture,
+        "detection": _mark_objects,
+    }[recipe.task]
     failed = 0
     for path in args.images:
         try:
-            picture = prepare_picture(path, source.shape)
+            print(f"{path}: {answer(model, path, source, args)}", flush=True)
         except (OSError, ValueError) as error:  # the other pictures still get their answers
             print(f"minidl predict: {error}", file=sys.stderr)
             failed += 1
-            continue
-        with no_grad():
-            scores = model(Tensor(((picture - mean) / std)[None], device=device))
-            chances = nn.functional.softmax(scores, dim=1).cpu().numpy()[0]
-        best = np.argsort(-chances)[: args.top]
-        print(f"{path}: " + ", ".join(f"{source.classes[i]} {chances[i]:.1%}" for i in best))
     if failed:
         raise SystemExit(1)
+
+
+def _name_picture(model: Any, path: str, source: Source, args: argparse.Namespace) -> str:
+    """What is in a picture."""
+    picture = prepare_picture(path, source.shape)
+    mean, std = (np.reshape(np.float32(v), (-1, 1, 1)) for v in (source.mean, source.std))
+    device = next(iter(model.parameters())).device
+    with no_grad():
+        scores = model(Tensor(((picture - mean) / std)[None], device=device))
+        chances = nn.functional.softmax(scores, dim=1).cpu().numpy()[0]
+    best = np.argsort(-chances)[: args.top]
+    return ", ".join(f"{source.classes[i]} {chances[i]:.1%}" for i in best)
+
+
+def _paint_picture(model: Any, path: str, source: Source, args: argparse.Namespace) -> str:
+    """The classes of a picture's pixels and their shares; the picture is drawn in their colours."""
+    picture = read_image(path)
+    found = segment(model, as_grey(picture) if source.shape[0] == 1 else picture, source)
+    drawn = _beside(path, "classes", args.out)
+    mask_overlay(picture, found, source.classes, drawn)
+    shares = np.bincount(found.reshape(-1), minlength=len(source.classes)) / found.size
+    best = [i for i in np.argsort(-shares, kind="stable")[: args.top] if shares[i]]
+    return ", ".join(f"{source.classes[i]} {shares[i]:.1%}" for i in best) + f"; drawn: {drawn}"
+
+
+def _mark_objects(model: Any, path: str, source: Source, args: argparse.Namespace) -> str:
+    """The objects in a picture, the surest first; they are drawn into it."""
+    picture = read_image(path)
+    found = detect(model, picture)
+    drawn = _beside(path, "objects", args.out)
+    draw_detections(picture, found, source.classes, drawn, threshold=args.threshold)
+    sure = [
+        f"{source.classes[label]} {score:.1%}"
+        for label, score in zip(found["labels"], found["scores"], strict=True)
+        if score >= args.threshold
+    ]
+    more = f" and {len(sure) - args.top} more" if len(sure) > args.top else ""
+    return f"{', '.join(sure[: args.top]) or 'nothing'}{more}; drawn: {drawn}"
+
+
+def _beside(path: str, what: str, folder: str) -> str:
+    """The PNG for what is drawn of a picture file."""
+    name, _ = os.path.splitext(os.path.basename(path))
+    return os.path.normpath(os.path.join(folder, f"{name}-{what}.png"))
 
 
 # -- look ----------------------------------------------------------------------------------------
@@ -363,13 +445,24 @@ def doctor(args: argparse.Namespace) -> None:
 
     root = os.environ.get("MINIDL_DATA")
     print(f"Data: MINIDL_DATA is {root}" if root else "Data: MINIDL_DATA is not set")
-    for name, source in SOURCES.items():
+    for name, source in _data_sets():
         try:
-            print(f"  {name}: {len(source.read(train=False)):,} test images")
+            drop: dict[str, Any] = {"drop": True} if source.parts else {}
+            print(f"  {name}: {len(source.read(train=False, **drop)):,} test images")
         except FileNotFoundError:
             print(f"  {name}: not in {root or 'the folder data'}")
         except (OSError, ValueError) as error:
             print(f"  {name}: {error}")
+
+
+def _data_sets() -> list[tuple[str, Source]]:
+    """Those with a name and a place of their own."""
+    return [
+        (name if task == "classification" else f"{name} ({task})", source)
+        for task, known in SOURCES.items()
+        for name, source in known.items()
+        if not source.from_files
+    ]
 
 
 HOLD_BACK = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_DEBUG_CPU_TYPE", "BLIS_ARCH_TYPE")
@@ -436,6 +529,9 @@ def _part(text: str) -> str:
     return text if text in AUGMENTS else text.replace("-", "_")
 
 
+NETWORK = f"a network: {', '.join(RECIPES)}, unet, fasterrcnn_small, ...; see `minidl models`"
+
+
 def _parser() -> argparse.ArgumentParser:
     from . import __version__
 
@@ -464,9 +560,11 @@ def _parser() -> argparse.ArgumentParser:
             "recipe", "in place of what the network is trained with by default"
         )
         flag = argparse.BooleanOptionalAction
+        names = sorted({name for known in SOURCES.values() for name in known})
         add = group.add_argument
-        add("--data", choices=sorted(SOURCES), help="the data set")
+        add("--data", choices=names, help="the data set")
         add("--images", type=_count, help="how many training images are used (default: all)")
+        add("--size", type=_count, help="of scenes; of windows cut out of other pictures")
         add("--epochs", type=_count, help="how often every image is seen")
         add("--batch-size", type=_count, help="images a step")
         add("--optimizer", choices=["sgd", "adam", "adamw"], help="the rule of a step")
@@ -489,11 +587,15 @@ def _parser() -> argparse.ArgumentParser:
             "--augment",
             metavar="CHANGES",
             help="random changes of training images, as crop-flip+randaugment:2,9+cutout; known "
-            f"are none, {', '.join(AUGMENTS)}",
+            f"are none, {', '.join(AUGMENTS)}; for segmentation {', '.join(JOINT_AUGMENTS)}; for "
+            f"detection {', '.join(OBJECT_AUGMENTS)}",
         )
         add("--mixup", type=float, metavar="ALPHA", help="means of two training images")
         add("--cutmix", type=float, metavar="ALPHA", help="a piece of one image in another")
         add("--label-smoothing", type=float, help="share of the target for all classes alike")
+        add("--drop", action=flag, help="leave out bad annotations of objects")
+        add("--loss", help="of a segmentation: cross-entropy, dice or cross-entropy+dice")
+        add("--balance", action=flag, help="rare classes of a segmentation count more")
         add("--auxiliary", type=float, metavar="WEIGHT", help="of auxiliary classifiers' losses")
         add("--ema", type=float, metavar="DECAY", help="evaluate averaged weights, as 0.999")
         add(
@@ -510,7 +612,7 @@ def _parser() -> argparse.ArgumentParser:
         )
 
     sub = verb("train", train)
-    sub.add_argument("model", nargs="?", help=f"a network: {', '.join(RECIPES)}, ...")
+    sub.add_argument("model", nargs="?", help=NETWORK)
     sub.add_argument(
         "--resume",
         nargs="?",
@@ -529,7 +631,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = verb("eval", evaluate_run)
     sub.add_argument("run", metavar="RUN", help="folder of a run")
-    sub.add_argument("--data", choices=sorted(SOURCES), help="other data than it learned from")
+    sub.add_argument("--data", help="other data than it learned from")
     sub.add_argument("--picture", metavar="FILE", help="draw curves, answers and mistakes: a PNG")
     add_data(sub)
 
@@ -537,10 +639,18 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("run", metavar="RUN", help="folder of a run")
     sub.add_argument("images", nargs="+", metavar="IMAGE", help="picture files")
     sub.add_argument("--top", type=_count, default=3, help="how many answers to print (default: 3)")
+    sub.add_argument("--out", default=".", metavar="FOLDER", help="for what is drawn (default: .)")
+    sub.add_argument(
+        "--threshold",
+        type=float,
+        default=0.5,
+        metavar="SCORE",
+        help="objects with a lower score are left out (default: 0.5)",
+    )
     add_device(sub)
 
     sub = verb("ablate", ablate_recipe)
-    sub.add_argument("model", help=f"a network: {', '.join(RECIPES)}, ...")
+    sub.add_argument("model", help=NETWORK)
     sub.add_argument(
         "--without",
         nargs="+",

@@ -467,6 +467,196 @@ def test_predict_goes_on_after_a_file_that_is_no_picture(capsys, trained):
     )
 
 
+# -- segmentation and detection ------------------------------------------------------------------
+
+# Narrow networks, few small pictures.
+PIXELS = ["train", "full_resolution", "--option", "depth=2", "--option", "width=4"]
+OBJECTS = ["train", "ssd_small", "--option", "width=4", "--size", "64"]
+FEW = ["--images", "8", "--epochs", "1", "--batch-size", "4", "--workers", "0"]
+
+
+@pytest.fixture(scope="module")
+def pixels(tmp_path_factory):
+    """A run that segments."""
+    folder = tmp_path_factory.mktemp("pixels") / "run"
+    assert main([*PIXELS, *FEW, "--size", "24", "--out", str(folder), "--quiet"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory):
+    """A run that detects."""
+    folder = tmp_path_factory.mktemp("objects") / "run"
+    assert main([*OBJECTS, *FEW, "--out", str(folder), "--quiet"]) == 0
+    return folder
+
+
+def picture(path, height=40, width=60):
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(path)
+
+
+def test_train_teaches_segmentation_and_draws_examples(capsys):
+    assert main([*PIXELS, *FEW, "--size", "24", "--out", "run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(
+        r"full_resolution \(.* parameters\) on scenes: 8 training and 8 test images, 1 epochs on "
+        r"cpu",
+        lines[0],
+    )
+    assert re.search(
+        r"train: loss .* pixel_accuracy .* mean_iou .* test: loss .* mean_iou", lines[1]
+    )
+    assert re.fullmatch(
+        r"test mean IoU [0-9.]+% after 1 epochs \(.*\); in run: checkpoint\.safetensors, log\.csv, "
+        r"curves\.png, examples\.png",
+        lines[2],
+    )
+    assert sorted(os.listdir("run")) == sorted([*FILES, "examples.png"])
+    assert min(Image.open("run/examples.png").size) > 500
+    recipe = read_recipe("run")
+    assert recipe.options == {"depth": 2, "width": 4, "in_channels": 3, "num_classes": 14}
+    assert (recipe.size, recipe.classes) == (24, [])
+
+
+def test_train_teaches_detection_and_draws_examples(capsys):
+    assert main([*OBJECTS, *FEW, "--out", "run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "on scenes: 8 training and 8 test images" in lines[0]
+    assert re.search(r"train: loss .* classification .* test: loss .* AP50 ", lines[1])
+    assert re.match(r"test AP50 [0-9.]+% after 1 epochs", lines[2])
+    assert lines[2].endswith("examples.png")
+    assert min(Image.open("run/examples.png").size) > 500
+
+
+@pytest.mark.parametrize(("name", "words"), [("pixels", "mean IoU"), ("objects", "AP50")])
+def test_eval_finds_what_training_found_and_draws_examples(capsys, request, name, words):
+    run = request.getfixturevalue(name)
+    capsys.readouterr()
+    assert main(["eval", str(run), "--picture", "deep/page.png"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    row = read_log(run / "log.csv")[-1]
+    score = row["test_mean_iou" if name == "pixels" else "test_AP50"]
+    assert lines[0] == (
+        f"{run}: test {words} {score:.2%}, loss {row['test_loss']:.4f} on 8 images of scenes"
+    )
+    assert f"{words} {score:.2%}" in lines[1]
+    names = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "disc", "rectangle", "triangle"]
+    assert [line.split()[0] for line in lines[3:-1]][-13:] == names
+    assert lines[-1] == "drawn: deep/page.png"
+    assert Image.open("deep/page.png").format == "PNG"
+
+
+def test_examples_are_drawn_with_averaged_weights_and_eval_draws_the_same():
+    args = [*PIXELS, *FEW, "--size", "24", "--ema", "0.5", "--lr", "0.1", "--epochs", "3"]
+    assert main([*args, "--out", "run", "--quiet"]) == 0
+    assert main(["eval", "run", "--picture", "again.png"]) == 0
+    first, again = (np.asarray(Image.open(path)) for path in ("run/examples.png", "again.png"))
+    assert np.array_equal(first, again)
+    assert main([*args, "--ema", "0", "--out", "plain", "--quiet"]) == 0
+    assert not np.array_equal(first, np.asarray(Image.open("plain/examples.png")))
+
+
+def test_predict_paints_what_each_pixel_shows(capsys, pixels):
+    picture("a.png")
+    picture("b.jpg", 33, 20)
+    assert main(["predict", str(pixels), "a.png", "b.jpg", "--out", "drawn", "--top", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("; ")[1] for line in lines] == [
+        "drawn: drawn/a-classes.png",
+        "drawn: drawn/b-classes.png",
+    ]
+    for line in lines:
+        assert re.match(r"[ab]\.(png|jpg): \w+ [0-9.]+%; ", line)
+    assert sorted(os.listdir("drawn")) == ["a-classes.png", "b-classes.png"]
+    with pytest.raises(SystemExit) as caught:
+        main(["predict", str(pixels), "absent.png"])
+    assert caught.value.code == 1
+
+
+def test_predict_marks_objects(capsys, objects):
+    picture("a.png")
+    assert main(["predict", str(objects), "a.png", "--threshold", "0.99"]) == 0
+    assert capsys.readouterr().out == "a.png: nothing; drawn: a-objects.png\n"
+    empty = Image.open("a-objects.png").convert("RGB")
+    assert main(["predict", str(objects), "a.png", "--threshold", "0", "--top", "2"]) == 0
+    answer = r"a\.png: \w+ [0-9.]+%, \w+ [0-9.]+% and \d+ more; drawn: a-objects\.png\n"
+    assert re.fullmatch(answer, capsys.readouterr().out)
+    marked = Image.open("a-objects.png").convert("RGB")
+    assert marked.size == empty.size
+    assert marked.tobytes() != empty.tobytes()
+
+
+def test_a_folder_of_images_and_masks_is_learned_by_one_command(capsys):
+    for part in ("images", "masks"):
+        os.makedirs(f"data/{part}")
+    for i in range(6):
+        picture(f"data/images/{i}.png", 30, 34)
+        mask = np.zeros((30, 34), np.uint8)
+        mask[5:20, 5 + i : 20] = 255
+        Image.fromarray(mask).save(f"data/masks/{i}.png")
+    args = [*PIXELS, "--data", "folder", "--root", "data", *FEW, "--size", "16", "--out", "run"]
+    assert "data/classes.txt is missing: the names of the classes" in fails(capsys, *args)
+    assert not os.path.exists("run")
+    pathlib.Path("data/classes.txt").write_text("ground\nsquare\n")
+    assert main(args) == 0
+    assert "on folder: 5 training and 1 test images" in capsys.readouterr().out
+    recipe = read_recipe("run")
+    assert recipe.classes == ["ground", "square"]
+    # The files of the data are not needed to use what was learned from them.
+    shutil.rmtree("data/masks")
+    assert main(["predict", "run", "data/images/0.png"]) == 0
+    assert re.search(r"(ground|square) [0-9.]+%", capsys.readouterr().out)
+    assert "no folder data/masks" in fails(capsys, "eval", "run", "--root", "data")
+
+
+def test_data_that_do_not_fit_are_one_clear_sentence(capsys, tmp_path):
+    for args, message in (
+        (["unet", "--data", "digits"], "digits is data for classification; known for segmentation"),
+        (["ssd_small", "--data", "isbi"], "isbi is data for segmentation; known for detection are"),
+        (["lenet5", "--data", "camvid"], "camvid is data for segmentation; known for classific"),
+        (["unet", "--data", "camvid", "--root", "x"], "CamVid: there is no "),
+        (["ssd_small", "--data", "bccd", "--root", "x"], "no folder JPEGImages"),
+        (
+            ["unet", "--option", "num_classes=3"],
+            "needed are (1, 14, 64, 64), one for each of its 1",
+        ),
+        (["ssd_small", "--option", "num_classes=3"], "was made for 3 kinds of objects; scenes has"),
+        (["maskrcnn_small", "--data", "voc"], "learns from masks, which voc does not have"),
+        (["sliding_window"], "sliding_window learns from windows"),
+        ([*PIXELS[1:], "--loss", "nope"], "unknown loss 'nope'"),
+        ([*PIXELS[1:], "--mixup", "1"], "mixup is not for segmentation, which full_resolution is"),
+    ):
+        assert message in fails(capsys, "train", *args)
+    assert not os.path.exists("runs")
+
+
+def test_the_checkpoint_of_another_kind_of_network_is_named(capsys, pixels, tmp_path):
+    copy = shutil.copytree(pixels, tmp_path / "copy")
+    recipe = json.loads((copy / "recipe.json").read_text())
+    other = {"model": "ssd_small", "options": {"width": 4}, "size": 64}
+    (copy / "recipe.json").write_text(json.dumps(recipe | other))
+    picture("a.png")
+    for args in (["train", "--resume", copy], ["eval", copy], ["predict", copy, "a.png"]):
+        assert "is of another run or network" in fails(capsys, *args)
+
+
+def test_a_stopped_run_of_a_segmentation_is_continued(capsys, pixels):
+    assert main([*PIXELS, *FEW, "--size", "24", "--out", "whole", "--quiet"]) == 0
+    assert weights("whole") == weights(pixels)
+    assert main(["train", "--resume", "whole"]) == 0
+    assert "test mean IoU" in capsys.readouterr().out
+    assert weights("whole") == weights(pixels)
+
+
+def test_ablate_compares_the_score_of_the_task(capsys):
+    args = ["ablate", *PIXELS[1:], *FEW, "--size", "24", "--with", "balance=true", "--seeds", "1"]
+    assert main([*args, "--out", "x"]) == 0
+    out = capsys.readouterr().out
+    assert "test mean IoU after the last epoch, scenes" in out
+    assert re.search(r"balance, seed 0: [0-9.]+%", out)
+
+
 # -- look ----------------------------------------------------------------------------------------
 
 

@@ -23,7 +23,8 @@ def test_files_that_are_named_exist(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_python_in_it_runs(page):
+def test_python_in_it_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # for what it writes
     space: dict[str, object] = {}
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S):
         exec(compile(block, page.name, "exec"), space)

@@ -118,6 +118,10 @@ class VOCAveragePrecision(AveragePrecision):
         result["mAP"] = _mean(aps, "no object that counts")
         return result
 
+    def scores(self) -> dict[str, Score]:
+        """The number that stands for all: "mAP". (`compute` has the others.)"""
+        return {"mAP": self.compute()["mAP"]}
+
     def _take(self, seen: Seen) -> np.ndarray:
         """(D,) the object that each detection found, -1 for a false one."""
         if self.rule == "lecture":
@@ -242,6 +246,11 @@ class COCOAveragePrecision(AveragePrecision):
             for key in self._keys()
         }
         return means | result
+
+    def scores(self) -> dict[str, Score]:
+        """The three that are quoted most: "AP", "AP50" and "AP75". (`compute` has the others.)"""
+        found = self.compute()
+        return {key: found[key] for key in ("AP", "AP50", "AP75")}
 
     def _keys(self) -> list[str]:
         sizes = [name for name in self._ranges if name != "all"]

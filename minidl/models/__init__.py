@@ -1,11 +1,12 @@
 """Floor 4: networks. Builders are plain functions: `minidl.models.resnet20(num_classes=10)`."""
 
-from . import classification, segmentation
+from . import classification, detection, segmentation
 from .classification import *  # noqa: F403
 from .costs import MULTIPLY_ADDS as MULTIPLY_ADDS
+from .detection import *  # noqa: F403
 from .segmentation import *  # noqa: F403
 
-__all__ = [*classification.__all__, *segmentation.__all__]
+__all__ = [*classification.__all__, *segmentation.__all__, *detection.__all__]
 
 # (C, H, W) of the pictures each network was made for.
 INPUT_SHAPES: dict[str, tuple[int, int, int]] = {
@@ -108,6 +109,35 @@ INPUT_SHAPES: dict[str, tuple[int, int, int]] = {
     "segnet_basic": (3, 360, 480),
     "sliding_window": (1, 16, 16),  # a window of 95x95 for each pixel
     "stacked_hourglass": (3, 256, 256),
+    "fasterrcnn_resnet18_fpn": (3, 480, 640),
+    "fasterrcnn_resnet50_fpn": (3, 480, 640),
+    "fasterrcnn_small": (3, 128, 128),
+    "fasterrcnn_vgg16": (3, 375, 500),
+    "keypointrcnn_resnet50_fpn": (3, 480, 640),
+    "keypointrcnn_small": (3, 128, 128),
+    "maskrcnn_resnet50_fpn": (3, 480, 640),
+    "maskrcnn_small": (3, 128, 128),
+    "retinanet_resnet50_fpn": (3, 480, 640),
+    "retinanet_small": (3, 64, 64),
+    "fast_rcnn_small": (3, 96, 96),
+    "fast_rcnn_vgg16": (3, 375, 500),
+    "rcnn_alexnet": (3, 375, 500),
+    "rcnn_small": (3, 96, 96),
+    "rfcn_resnet101": (3, 375, 500),
+    "rfcn_small": (3, 96, 96),
+    "spp_net_small": (3, 96, 96),
+    "spp_net_zf5": (3, 375, 500),
+    "ssd300_vgg16": (3, 300, 300),
+    "ssd_small": (3, 64, 64),
+    "localization_resnet18": (3, 224, 224),
+    "localization_small": (3, 64, 64),
+    "overfeat_detector": (3, 231, 231),
+    "overfeat_detector_small": (3, 64, 64),
+    "sliding_window_detector": (3, 64, 64),
+    "yolo_v1": (3, 448, 448),
+    "yolo_v1_small": (3, 64, 64),
+    "yolo_v2": (3, 416, 416),
+    "yolo_v2_small": (3, 64, 64),
     "vit_b_16": (3, 224, 224),
     "vit_b_32": (3, 224, 224),
     "vit_l_16": (3, 224, 224),

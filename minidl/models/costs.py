@@ -2,6 +2,12 @@
 
 Counted by `nn.summary`, which computes the network once; for all of them that takes minutes, so the
 results are kept here, and the tests count them again.
+
+What a detector of two stages computes depends on what it finds. Counted is one whose weights are 0:
+it proposes as much as it may, and where it has so few classes that chance is above its threshold,
+all these are objects, which masks and keypoints are computed for.
+Those that are given their regions by selective search find one in a picture of zeros; R-CNN pays
+for each further one what it pays for this.
 """
 
 from __future__ import annotations
@@ -125,4 +131,33 @@ MULTIPLY_ADDS: dict[str, int] = {
     "sliding_window": 31_094_935_552,
     "stacked_hourglass": 27_440_185_344,
     "unet": 150_428_424_448,
+    "fast_rcnn_small": 46_678_784,
+    "fast_rcnn_vgg16": 148_888_326_144,
+    "fasterrcnn_resnet18_fpn": 133_128_665_344,
+    "fasterrcnn_resnet50_fpn": 177_581_734_144,
+    "fasterrcnn_small": 217_531_392,
+    "fasterrcnn_vgg16": 189_293_875_200,
+    "keypointrcnn_resnet50_fpn": 526_672_140_544,
+    "keypointrcnn_small": 1_762_952_192,
+    "localization_resnet18": 1_813_573_632,
+    "localization_small": 13_699_200,
+    "maskrcnn_resnet50_fpn": 177_581_734_144,
+    "maskrcnn_small": 2_053_972_992,
+    "overfeat_detector": 206_063_758_848,
+    "overfeat_detector_small": 243_906_816,
+    "rcnn_alexnet": 725_002_240,
+    "rcnn_small": 5_363_456,
+    "retinanet_resnet50_fpn": 206_004_161_024,
+    "retinanet_small": 43_889_920,
+    "rfcn_resnet101": 112_253_981_800,
+    "rfcn_small": 122_640_480,
+    "sliding_window_detector": 345_391_104,
+    "spp_net_small": 46_812_416,
+    "spp_net_zf5": 108_618_268_672,
+    "ssd300_vgg16": 34_858_153_472,
+    "ssd_small": 33_312_384,
+    "yolo_v1": 20_285_153_280,
+    "yolo_v1_small": 27_312_128,
+    "yolo_v2": 14_680_167_424,
+    "yolo_v2_small": 55_197_696,
 }

@@ -16,6 +16,7 @@ History = Sequence[dict[str, float]]
 # Told apart by colour-blind readers, too (Wong, "Points of view", Nature Methods 8, 2011).
 COLOURS = {"train": "#0072b2", "test": "#d55e00"}
 GREY = "#777777"
+COLUMNS = 4  # panels in a row
 
 
 def curves(history: History, path: str | os.PathLike[str]) -> None:
@@ -30,10 +31,13 @@ def curves(history: History, path: str | os.PathLike[str]) -> None:
     """
     from matplotlib.figure import Figure
 
-    names = _names(history)
-    figure = Figure(figsize=(4.2 * (len(names) + 1), 3.4), layout="constrained")
-    panels = figure.subplots(1, len(names) + 1)
-    draw_curves(panels, history)
+    count = len(_names(history)) + 1
+    columns, rows = min(count, COLUMNS), -(-count // COLUMNS)
+    figure = Figure(figsize=(4.2 * columns, 3.4 * rows), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for unused in panels[count:]:
+        unused.remove()
+    draw_curves(panels[:count], history)
     with replace_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
 
@@ -58,14 +62,22 @@ def draw_curves(panels: Sequence[Any], history: History) -> None:
 
 
 def _names(history: History) -> list[str]:
-    """What the rows hold of each part: "loss" and the metrics."""
+    """What the rows hold of either part: "loss" and the metrics."""
     if not history:
         raise ValueError("curves: the history is empty; train for an epoch first")
-    return [key.removeprefix("train_") for key in history[0] if key.startswith("train_")]
+    names = [
+        key.removeprefix(f"{part}_")
+        for part in COLOURS
+        for row in history
+        for key in row
+        if key.startswith(f"{part}_")
+    ]
+    return list(dict.fromkeys(names))
 
 
 def _draw_value(axes: Any, history: History, name: str) -> None:
-    shares = name.endswith("accuracy")
+    kind = name.rpartition("_")[2]
+    shares = kind in ("accuracy", "iou") or kind.startswith(("AP", "mAP"))
     seen: list[float] = []
     for part, colour in COLOURS.items():
         values = [row.get(f"{part}_{name}", math.nan) for row in history]
@@ -85,7 +97,7 @@ def _draw_value(axes: Any, history: History, name: str) -> None:
         # A loss falls by factors: on a linear scale its last epochs all look alike.
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(lambda loss, _: f"{loss:g}")
-    axes.set_title(name, fontsize=10)
+    axes.set_title(name.replace("_", " "), fontsize=10)
     if seen:
         axes.legend(frameon=False, fontsize=9, loc="lower right" if shares else "upper right")
 

@@ -24,7 +24,8 @@ from ..io import replace_file
 from .augment import AUGMENTS
 from .log import read_log
 from .machine import describe_machine
-from .recipes import Recipe, build, read_recipe, write_recipe
+from .recipe import Recipe, read_recipe, write_recipe
+from .recipes import TASKS, build
 
 __all__ = ["Trial", "ablate", "table", "train_once", "variations"]
 
@@ -147,21 +148,26 @@ class Trial:
     recipe: Recipe
     runs: dict[int, list[Row]] = field(default_factory=dict)
 
-    def scores(self, value: str = "test_accuracy") -> list[float]:
-        """The value of each run's last epoch."""
-        return [history[-1][value] for history in self.runs.values()]
+    @property
+    def value(self) -> str:
+        """The column of a history that is compared, as test_accuracy."""
+        return f"test_{TASKS[self.recipe.task].score}"
+
+    def scores(self, value: str = "") -> list[float]:
+        """The value of each run's last epoch; default: that which is compared."""
+        return [history[-1][value or self.value] for history in self.runs.values()]
 
     @property
     def seconds(self) -> float:
         """Of training, all runs together."""
         return sum(row["seconds"] for history in self.runs.values() for row in history)
 
-    def mean(self, value: str = "test_accuracy") -> float:
+    def mean(self, value: str = "") -> float:
         """The mean over seeds; NaN without runs."""
         scores = self.scores(value)
         return sum(scores) / len(scores) if scores else math.nan
 
-    def std(self, value: str = "test_accuracy") -> float:
+    def std(self, value: str = "") -> float:
         """The standard deviation of one run, estimated from all (n - 1); NaN below two."""
         scores, mean = self.scores(value), self.mean(value)
         if len(scores) < 2:
@@ -245,7 +251,7 @@ def train_once(
 # -- what came of it ------------------------------------------------------------------------------
 
 
-def table(trials: Sequence[Trial], value: str = "test_accuracy") -> str:
+def table(trials: Sequence[Trial], value: str = "") -> str:
     """Mean and standard deviation of each variation, and how far it lies from the first, as text.
 
     A difference is given with its standard error, made of both spreads.
@@ -288,12 +294,13 @@ def write_results(trials: Sequence[Trial], folder: str | os.PathLike[str], devic
         open(temporary, "w", newline="") as file,
     ):
         writer = csv.writer(file)
-        names = ["test_accuracy", "test_loss", "train_accuracy", "train_loss"]
+        score = trials[0].value
+        names = [score, "test_loss", score.replace("test_", "train_"), "train_loss"]
         writer.writerow(["variation", "seed", "epochs", *names, "seconds"])
         for trial in trials:
             for seed, history in trial.runs.items():
                 seconds = sum(row["seconds"] for row in history)
-                values = [history[-1][name] for name in names]
+                values = [history[-1].get(name, "") for name in names]
                 writer.writerow([trial.name, seed, len(history), *values, round(seconds, 1)])
     found = {
         "machine": describe_machine(device),
@@ -303,7 +310,7 @@ def write_results(trials: Sequence[Trial], folder: str | os.PathLike[str], devic
                 "mean": _number(trial.mean()),
                 "std": _number(trial.std()),
                 "seeds": list(trial.runs),
-                "test_accuracy": trial.scores(),
+                trial.value: trial.scores(),
                 "seconds": round(trial.seconds, 1),
                 "recipe": asdict(trial.recipe),
             }

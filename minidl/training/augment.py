@@ -1,5 +1,7 @@
 """The random changes that a recipe can name: words for `minidl.data.transforms`.
 
+For pictures with ground truth in them, which has to change with them, `minidl.data.joint`'s.
+
 `"crop-flip+randaugment:2,15+cutout"` is three changes, one after the other; numbers after a colon
 are the arguments of the functions below, in their order.
 """
@@ -9,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..data import transforms
+from ..data import joint, transforms
 
-__all__ = ["AUGMENTS", "make_augment"]
+__all__ = ["AUGMENTS", "JOINT_AUGMENTS", "OBJECT_AUGMENTS", "make_augment", "make_joint_augment"]
 
 Size = tuple[int, int]
 
@@ -96,14 +98,60 @@ def make_augment(text: str, size: Size, normalize: Any) -> transforms.Compose:
     """
     before: list[Any] = []
     after: list[Any] = []
-    for part in text.split("+") if text != "none" else []:
-        name, _, numbers = part.strip().partition(":")
-        if name not in AUGMENTS:
-            known = ", ".join(["none", *AUGMENTS])
-            raise ValueError(f"unknown augment {name!r}; known are {known}, joined by +")
-        try:
-            made = AUGMENTS[name](size, *(float(n) for n in numbers.split(",") if n))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"augment {part!r}: {error}") from None
+    for name, made in _made(text, AUGMENTS, size):
         (after if name in AFTER else before).extend(made)
     return transforms.Compose([*before, normalize, *after])
+
+
+def _made(text: str, known: dict[str, Callable[..., Any]], first: Any) -> list[tuple[str, Any]]:
+    """Each change that `text` names, and what its function makes of `first` and the numbers."""
+    made = []
+    for part in text.split("+") if text != "none" else []:
+        name, _, numbers = part.strip().partition(":")
+        if name not in known:
+            names = ", ".join(["none", *known])
+            raise ValueError(f"unknown augment {name!r}; known are {names}, joined by +")
+        try:
+            made.append((name, known[name](first, *(float(n) for n in numbers.split(",") if n))))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"augment {part!r}: {error}") from None
+    return made
+
+
+# -- with ground truth in the picture --------------------------------------------------------------
+
+# Functions of what lies beyond a picture's border, and of the numbers after the colon.
+JOINT_AUGMENTS: dict[str, Callable[..., Any]] = {
+    "flip": lambda border: joint.RandomHorizontalFlip(),
+    "flip-vertical": lambda border: joint.RandomVerticalFlip(),
+    "scale": lambda border, low=0.5, high=2.0: joint.RandomScale((low, high)),
+    "rotation": lambda border, degrees=15.0: joint.RandomRotation(degrees, border=border),
+    "elastic": lambda border, sigma=10.0: joint.RandomElastic(sigma, border=border),
+    "colour": lambda border, amount=0.4: joint.ImageOnly(
+        transforms.ColorJitter(amount, amount, amount)
+    ),
+}
+
+# Those of SSD (Liu et al. 2016, section 2.2), for pictures with boxes.
+OBJECT_AUGMENTS: dict[str, Callable[..., Any]] = {
+    **JOINT_AUGMENTS,
+    "distort": lambda border: joint.ImageOnly(transforms.RandomPhotometricDistort()),
+    "zoom-out": lambda border: joint.RandomZoomOut(),
+    "iou-crop": lambda border: joint.RandomIoUCrop(),
+}
+
+
+def make_joint_augment(text: str, objects: bool) -> list[Any]:
+    """The transforms of training images with their ground truth that `text` names.
+
+    Args:
+        text: names of `JOINT_AUGMENTS`, joined by "+"; "none".
+        objects: whether the truth is objects, for which there are `OBJECT_AUGMENTS`; what a turned
+            or bent picture lacks is black then. Else it is a class map: the picture is mirrored at
+            its border, and its class map too.
+
+    Raises:
+        ValueError: a name that is not known, or numbers that do not fit it.
+    """
+    known, border = (OBJECT_AUGMENTS, "constant") if objects else (JOINT_AUGMENTS, "reflect")
+    return [change for _, change in _made(text, known, border)]

@@ -12,11 +12,12 @@ from ..autograd import Tensor, no_grad
 from ..backend import of, quiet
 from .batches import batches_on
 from .modes import eval_mode
+from .objective import brings_losses, losses_of
+from .scoring import Metrics, split_metrics
 
-__all__ = ["Criterion", "Metrics", "Sums", "evaluate", "main_output"]
+__all__ = ["Criterion", "Sums", "evaluate", "main_output"]
 
 Criterion = Callable[[Any, Any], Tensor]
-Metrics = Mapping[str, Callable[[Any, Any], Tensor]]
 
 
 @no_grad()
@@ -34,24 +35,37 @@ def evaluate(
     Args:
         model: a Module; the mode of its parts is restored afterwards, and so are its weights.
         loader: batches of (input, target), or others of `batches.py`.
-        criterion, metrics: functions of (output, target) averaged over a batch; with an
-            `AuxiliaryLoss`, metrics are given the main output.
+        criterion: function of (output, target), averaged over a batch; None: there is no loss, but
+            for a model with `losses` (see `objective.py`), whose own are averaged.
+        metrics: name -> function of (output, target), averaged over a batch; or an object with
+            reset, update(output, target) and scores, as `ConfusionMatrix`, which keeps its counts
+            afterwards. With an `AuxiliaryLoss`, output is the main output; of a model with its own
+            losses it is `model.predict(*inputs)`.
         device: where the batches go; default: where the model is.
         ema: an `optim.EMA` of the model, whose averages are used in place of its own weights.
 
     Returns:
-        {"loss": ..., <metric>: ...}; NaN where the loader is empty.
+        {"loss": ..., <metric>: ..., <score>: ...}; NaN where the loader is empty.
     """
     device = device or next(iter(model.parameters())).device
     main = main_output(criterion)
-    sums = Sums([*([] if criterion is None else ["loss"]), *(metrics or {})])
+    functions, counting = split_metrics(metrics)
+    own = criterion is None and brings_losses(model)
+    has_loss = own or criterion is not None
+    sums = Sums([*(["loss"] if has_loss else []), *functions], more=own)
+    counting.reset()
     with eval_mode(model), ema.averages() if ema is not None else nullcontext():
         for batch in batches_on(loader, device):
-            output, target = batch.through(model), batch.target
-            values = {} if criterion is None else {"loss": criterion(output, target)}
-            values |= {name: f(main(output), target) for name, f in (metrics or {}).items()}
+            values, output = (
+                losses_of(model, criterion, batch) if has_loss else ({}, batch.through(model))
+            )
+            if own and metrics:
+                output = model.predict(*batch.args, **batch.kwargs)
+            answer, target = main(output), batch.target
+            values |= {name: f(answer, target) for name, f in functions.items()}
+            counting.update(answer, target)
             sums.add(batch.count, values)
-    return sums.means()
+    return sums.means() | counting.scores()
 
 
 def main_output(criterion: Any) -> Callable[[Any], Any]:
@@ -64,13 +78,15 @@ class Sums:
 
     Args:
         names: of the values.
+        more: whether values of other names may be added, too.
 
     Attributes:
         count: how many samples have been added.
     """
 
-    def __init__(self, names: Mapping[str, Any] | list[str]) -> None:
+    def __init__(self, names: Mapping[str, Any] | list[str], more: bool = False) -> None:
         self.names = list(names)
+        self.more = more
         self.reset()
 
     def reset(self) -> None:
@@ -83,7 +99,8 @@ class Sums:
     def add(self, count: int, values: Mapping[str, Tensor]) -> None:
         """Take in the averages of `count` samples."""
         for name, value in values.items():
-            self._totals[name] = self._totals[name] + value.data.astype("float64") * float(count)
+            before = self._totals.get(name, 0.0)
+            self._totals[name] = before + value.data.astype("float64") * float(count)
         self.count += count
 
     @property
@@ -108,7 +125,8 @@ class Sums:
         return {"totals": self.totals, "count": self.count, "seconds": self.seconds}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if set(state["totals"]) != set(self.names):
+        others = set(state["totals"]) ^ set(self.names)
+        if others - (set(state["totals"]) if self.more else set()):
             saved, mine = ", ".join(state["totals"]), ", ".join(self.names)
             raise ValueError(f"the sums are of {saved}; this run has {mine}")
         self._totals, self.count = dict(state["totals"]), int(state["count"])

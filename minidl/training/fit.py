@@ -18,15 +18,16 @@ from ..backend import keep_memory, random
 from ..backend.cpu.threads import one_blas_thread
 from ..nn.utils import clip_grad_norm_
 from ..optim.lr_scheduler import ReduceLROnPlateau
-from .auxiliary import loss_of
 from .batches import batches_on
 from .checkpoint import Checkpoint
-from .evaluate import Criterion, Metrics, evaluate, main_output
+from .evaluate import Criterion, evaluate, main_output
 from .interrupt import note_interrupts
 from .log import Log, write_log
 from .modes import trainer
 from .nonfinite import HINT, require_finite
+from .objective import brings_losses, losses_of
 from .progress import Bar
+from .scoring import Accumulators, Metrics, split_metrics
 
 __all__ = ["fit"]
 
@@ -34,7 +35,7 @@ __all__ = ["fit"]
 def fit(
     model: Any,
     optimizer: Any,
-    criterion: Criterion,
+    criterion: Criterion | None,
     train: Any,
     test: Any = None,
     *,
@@ -60,13 +61,17 @@ def fit(
         model, optimizer: a Module, and the optimiser of its parameters. Parts of it that are in
             evaluation mode while the model is in training mode, as a frozen BatchNorm, stay so.
         criterion: takes (output, target), returns the loss, averaged over the batch. For a model
-            that returns (main, auxiliary, ...) see `AuxiliaryLoss`.
+            that returns (main, auxiliary, ...) see `AuxiliaryLoss`. None: the model has
+            `losses(*inputs, target)`, a dictionary, of which the sum is minimised and the parts are
+            logged, and `predict(*inputs)`, which metrics are given; see `objective.py`.
         train, test: DataLoaders of (input, target), or of the other batches in `batches.py`, as
             (input, another, target) for model(input, another); `test` is evaluated after every
             epoch.
         epochs: how many epochs in all, including those of a run that is resumed.
-        metrics: name -> function of (output, target), averaged over a batch, as `accuracy`; with
-            `AuxiliaryLoss`, of the main output.
+        metrics: name -> function of (output, target), averaged over a batch, as `accuracy`; or an
+            object with reset, update(output, target) and scores, as `ConfusionMatrix` (see
+            `scoring.py`). With `AuxiliaryLoss`, output is the main output. Without a criterion,
+            they see the test data alone, as predictions cost more than a step of training.
         scheduler, scheduler_every: a schedule of the rate, stepped every "epoch" or "batch";
             ReduceLROnPlateau is given the loss of the test data, or else of the training data.
         ema: averaged weights, updated after every step, used for evaluation.
@@ -81,21 +86,30 @@ def fit(
         progress: whether to show a bar, and a line for each epoch.
 
     Returns:
-        one dictionary an epoch: epoch, lr, train_loss, train_<metric>, test_..., seconds,
-        samples_per_second.
+        one dictionary an epoch: epoch, lr, train_loss, train_<metric or score or part of the loss>,
+        test_..., seconds, samples_per_second.
 
     Raises:
         FloatingPointError: the loss is not finite; names the operation where that began.
         ValueError: the checkpoint in `run` is damaged, or of another run.
+        TypeError: no criterion, and the model has no `losses`; a metric that is none.
         KeyboardInterrupt: Ctrl-C, after the step under way is done and a checkpoint written.
     """
     if scheduler_every not in ("epoch", "batch"):
         raise ValueError(f'fit: scheduler_every is "epoch" or "batch", not {scheduler_every!r}')
+    own = criterion is None
+    if own and not brings_losses(model):
+        raise TypeError(
+            f"fit: without a criterion the model needs losses(*inputs, target), which "
+            f"{type(model).__name__} does not have"
+        )
+    functions, counting = split_metrics(metrics)
+    if own:
+        functions, counting = {}, Accumulators({})
     keep_memory()
-    metrics = metrics or {}
     device = device or next(iter(model.parameters())).device
     watch = str(device) == "cpu" if watch is None else watch
-    log = Log(["loss", *metrics])
+    log = Log(["loss", *functions], own, counting.resumable())
     parts = {"optimizer": optimizer, "scheduler": scheduler, "ema": ema, "log": log}
     checkpoint = Checkpoint(run, model, train=train, test=test, **parts)
     if resume:
@@ -111,8 +125,8 @@ def fit(
             bar.begin(epoch, train.batch)
             for batch in batches_on(train, device):
                 chance = random.get_state()
-                output = batch.through(model)
-                loss = loss_of(criterion, output, batch.target)
+                values, output = losses_of(model, criterion, batch)
+                loss = values["loss"]
                 optimizer.zero_grad()
                 loss.backward()
                 if watch or bar.due():
@@ -126,8 +140,9 @@ def fit(
                     ema.update()
                 with no_grad():
                     answer, target = main(output), batch.target
-                    scores = {name: metric(answer, target) for name, metric in metrics.items()}
-                log.sums.add(batch.count, {"loss": loss, **scores})
+                    values |= {name: metric(answer, target) for name, metric in functions.items()}
+                    log.counting.update(answer, target)
+                log.sums.add(batch.count, values)
                 bar.advance(batch.count)
                 if bar.due():
                     bar.show(log.sums.means())
@@ -138,7 +153,7 @@ def fit(
                     checkpoint.save()
 
             row: dict[str, float] = {"epoch": epoch + 1, "lr": optimizer.param_groups[0]["lr"]}
-            row |= {f"train_{name}": value for name, value in log.sums.means().items()}
+            row |= {f"train_{name}": value for name, value in log.means().items()}
             if not math.isfinite(row["train_loss"]):
                 raise FloatingPointError(f"the loss is {row['train_loss']} in this epoch; {HINT}")
             seconds = log.sums.seconds

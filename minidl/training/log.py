@@ -9,6 +9,7 @@ from typing import Any
 
 from ..io import replace_file
 from .evaluate import Sums
+from .scoring import Accumulators
 
 __all__ = ["Log", "read_log", "write_log"]
 
@@ -20,20 +21,30 @@ class Log:
 
     Args:
         names: of the values that each row has for the training data: "loss" and the metrics.
+        more: whether there may be others, as the parts of a loss.
+        counting: metrics that count for themselves.
 
     Attributes:
         history: the rows of the epochs that are finished.
-        sums: over the samples of the epoch under way.
+        sums, counting: over the samples of the epoch under way.
     """
 
-    def __init__(self, names: list[str]) -> None:
+    def __init__(
+        self, names: list[str], more: bool = False, counting: Accumulators | None = None
+    ) -> None:
         self.history: list[Row] = []
-        self.sums = Sums(names)
+        self.sums = Sums(names, more)
+        self.counting = counting or Accumulators({})
 
     def begin_epoch(self) -> None:
-        """Start the clock, unless this epoch was begun by an earlier process."""
+        """Start the clock and the counts, unless an earlier process has begun this epoch."""
         if not self.sums.count:
             self.sums.reset()
+            self.counting.reset()
+
+    def means(self) -> dict[str, float]:
+        """What a row has for the training data; waits for the device."""
+        return self.sums.means() | self.counting.scores()
 
     def end_epoch(self, row: Row) -> None:
         """Add the row of an epoch that is finished."""
@@ -41,11 +52,16 @@ class Log:
         self.sums.reset()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history, "sums": self.sums.state_dict()}
+        return {
+            "history": self.history,
+            "sums": self.sums.state_dict(),
+            "counting": self.counting.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.history = list(state["history"])
         self.sums.load_state_dict(state["sums"])
+        self.counting.load_state_dict(state.get("counting", {}))  # older runs had none
 
 
 def write_log(history: Sequence[Row], path: str | os.PathLike[str]) -> None:

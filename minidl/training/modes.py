@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
+
+from ..nn.modes import eval_mode
 
 __all__ = ["eval_mode", "trainer"]
 
@@ -23,15 +24,3 @@ def trainer(model: Any) -> Callable[[], None]:
             module.eval()
 
     return train
-
-
-@contextmanager
-def eval_mode(model: Any) -> Iterator[None]:
-    """The model in evaluation mode within a `with` block; afterwards each part as it was."""
-    before = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in before:
-            module.training = training

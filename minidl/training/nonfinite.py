@@ -9,6 +9,7 @@ from typing import Any
 from ..autograd import Tensor, detect_anomaly
 from ..backend import of, quiet, random
 from .batches import Batch
+from .objective import losses_of
 
 __all__ = ["HINT", "first_nonfinite", "require_finite"]
 
@@ -49,7 +50,7 @@ def require_finite(
     model.zero_grad()
     try:
         with detect_anomaly():
-            criterion(batch.through(model), batch.target).backward()
+            losses_of(model, criterion, batch)[0]["loss"].backward()
     except FloatingPointError as error:
         raise FloatingPointError(
             f"{what}, which began in {error}. A lower learning rate, or clipping the gradient "

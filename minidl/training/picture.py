@@ -13,7 +13,7 @@ import numpy as np
 
 from ..data import read_image
 
-__all__ = ["prepare_digit", "prepare_picture"]
+__all__ = ["as_grey", "prepare_digit", "prepare_picture"]
 
 BOX = 20 / 28  # of the picture, the longer side of the ink
 FAINT = 0.2  # of the strongest ink: less is paper
@@ -37,9 +37,13 @@ def prepare_picture(path: str | os.PathLike[str], shape: tuple[int, int, int]) -
     channels, height, width = shape
     if channels == 3 and height == width:
         return read_image(os.fspath(path), height)
-    red, green, blue = read_image(os.fspath(path))
-    grey = 0.299 * red + 0.587 * green + 0.114 * blue  # luma, ITU-R recommendation BT.601
-    return prepare_digit(grey, height)[None]
+    return prepare_digit(as_grey(read_image(os.fspath(path)))[0], height)[None]
+
+
+def as_grey(picture: np.ndarray) -> np.ndarray:
+    """A picture (3, H, W) without colours: (1, H, W)."""
+    red, green, blue = picture
+    return (0.299 * red + 0.587 * green + 0.114 * blue)[None]  # luma, ITU-R recommendation BT.601
 
 
 def prepare_digit(grey: np.ndarray, size: int = 28) -> np.ndarray:

@@ -1,138 +1,44 @@
 """Recipes: all that decides a training run, as one small value that a run's folder keeps.
 
-`RECIPES[name]` is what `minidl train name` does by default, or else `DEFAULTS[data]`. `build` turns
-a recipe into a model, loaders, an optimiser and a schedule, the same way for training, resuming and
-evaluation.
+`RECIPES[name]` is what `minidl train name` does by default, or else `default(network, data)`.
+`build` turns a recipe into a model, loaders, an optimiser and a schedule, the same way for
+training, resuming and evaluation.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import os
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from .. import models, nn, optim
-from ..autograd import Tensor, no_grad
+from .. import models, optim
 from ..backend.random import manual_seed
-from ..data import DataLoader, transforms
-from ..io import replace_file
-from ..metrics import accuracy
-from .augment import make_augment
-from .auxiliary import AuxiliaryLoss
+from ..data import DataLoader
+from .detection import Detection
 from .fit import fit
-from .sources import Source, find_source
+from .recipe import Recipe, read_recipe, write_recipe
+from .segmentation import Segmentation
+from .sources import SOURCES, Source, find_source
+from .task import Classification, Task
 
 __all__ = [
     "DEFAULTS",
     "RECIPES",
+    "TASKS",
     "Recipe",
     "Run",
     "build",
     "build_model",
+    "default",
     "read_recipe",
+    "source_of",
     "write_recipe",
 ]
 
-
-# The annotations of a recipe's fields: what a value is an instance of, and what a message calls it.
-_TYPES: dict[Any, tuple[Any, str]] = {
-    "str": (str, "text"),
-    "int": (int, "a whole number"),
-    "float": ((int, float), "a finite number"),
-    "bool": (bool, "true or false"),
-    "dict[str, Any]": (dict, "names with values"),
+TASKS: dict[str, type[Task]] = {
+    "classification": Classification,
+    "segmentation": Segmentation,
+    "detection": Detection,
 }
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A training run. Every switch is off by default, but for momentum and auxiliary classifiers.
-
-    Attributes:
-        model, options: the builder in `minidl.models`, and its keyword arguments: there are the
-            switches that belong to a network, as `stochastic_depth_prob`, `dropout`,
-            `zero_init_residual`, `se`.
-        data: a name in `SOURCES`.
-        images: how many of its training images are used, and of its test images at most; chosen at
-            random, the same for every seed; 0: all.
-        augment: random changes to the training images, names of `AUGMENTS` joined by "+"; "none".
-        mixup, cutmix: alpha of `MixUp` and of `CutMix`, the mixtures of two training images; 0:
-            none. With both, each batch has one of them.
-        optimizer: "sgd" (with `momentum`, `nesterov`), "adam" or "adamw".
-        lr: the learning rate.
-        scale_lr: whether that is meant for batches of 256, and multiplied by batch_size / 256
-            (Goyal et al. 2017, section 2.1).
-        weight_decay: of the optimiser.
-        decay: which parameters that acts on: "all", or "weights", which leaves out biases and the
-            parameters of normalisation.
-        schedule: "cosine" to zero over the run, "step" (a tenth after 1/2 and 3/4 of it) or
-            "constant".
-        warmup, warmup_epochs: in how many batches, and epochs, at first the rate is lower
-            (Goyal et al. 2017, section 2.2).
-        warmup_kind: "gradual": it rises linearly, to `lr` from the first batch's share of it, or
-            with `scale_lr` from the rate that is not scaled up; "constant": it is a tenth.
-        clip_norm: the largest norm of the gradient; 0: any.
-        label_smoothing: of the cross entropy.
-        auxiliary: how much the loss of an auxiliary classifier counts, where a network has some.
-        ema: decay of the averaged weights, which are evaluated in place of the last; 0: none.
-        epochs, batch_size, seed: as they say.
-
-    Raises:
-        ValueError: a value of another type, or a number that is not finite.
-    """
-
-    model: str
-    data: str
-    options: dict[str, Any] = field(default_factory=dict)
-    images: int = 0
-    augment: str = "none"
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    optimizer: str = "sgd"
-    lr: float = 0.1
-    scale_lr: bool = False
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 0.0
-    decay: str = "all"
-    schedule: str = "cosine"
-    warmup: int = 0
-    warmup_epochs: int = 0
-    warmup_kind: str = "gradual"
-    clip_norm: float = 0.0
-    label_smoothing: float = 0.0
-    auxiliary: float = 0.3
-    ema: float = 0.0
-    epochs: int = 10
-    batch_size: int = 128
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        # Recipes come from files and command lines, too.
-        for part in fields(self):
-            value = getattr(self, part.name)
-            kind, words = _TYPES[part.type]
-            right = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
-            if not right or (isinstance(value, float) and not math.isfinite(value)):
-                raise ValueError(f"{part.name} must be {words}, got {value!r}")
-
-    def changed(self, **values: Any) -> Recipe:
-        """A copy with the values that are not None in place of its own."""
-        return replace(self, **{k: v for k, v in values.items() if v is not None})
-
-    def with_options(self, **options: Any) -> Recipe:
-        """A copy with these options of the network beside, or in place of, its own."""
-        return replace(self, options={**self.options, **options})
-
-    @property
-    def rate(self) -> float:
-        """The learning rate after the warm-up, scaled if that is asked for."""
-        return self.lr * self.batch_size / 256 if self.scale_lr else self.lr
-
 
 _DIGITS: dict[str, Any] = {
     "augment": "affine",
@@ -152,11 +58,113 @@ _CIFAR: dict[str, Any] = {
     "epochs": 164,
 }
 
-# What a network without a recipe of its own is trained with, by the name of the data.
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "digits": _DIGITS,
-    "mnist": {**_DIGITS, "epochs": 10},
-    "cifar10": _CIFAR,
+# Adam, as these networks come without a recipe for such small pictures.
+_SCENES: dict[str, Any] = {
+    "augment": "colour:0.3",  # in a mirror, digits are none
+    "optimizer": "adam",
+    "lr": 2e-3,
+    "epochs": 30,
+    "batch_size": 16,
+}
+
+# Chen et al. 2017, "Rethinking atrous convolution", section 4: flips, scales, windows.
+_PHOTOGRAPHS: dict[str, Any] = {
+    "augment": "flip+scale:0.5,2+colour:0.3",
+    "optimizer": "adam",
+    "lr": 1e-4,
+    "weight_decay": 1e-4,
+    "size": 256,
+    "epochs": 50,
+    "batch_size": 8,
+}
+
+_OBJECTS: dict[str, Any] = {
+    "augment": "flip",
+    "optimizer": "adam",
+    "lr": 1e-3,
+    "warmup": 100,
+    "clip_norm": 5.0,
+    "epochs": 30,
+    "batch_size": 4,
+}
+
+# What a network without a recipe of its own is trained with, by its task and the data.
+DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
+    "classification": {
+        "digits": _DIGITS,
+        "mnist": {**_DIGITS, "epochs": 10},
+        "cifar10": _CIFAR,
+    },
+    "segmentation": {
+        "scenes": _SCENES,
+        # Ronneberger et al. 2015, sections 3 and 3.1: elastic deformations, one tile a step,
+        # momentum 0.99.
+        "isbi": {
+            "augment": "flip+flip-vertical+rotation:180+elastic:10",
+            "lr": 1e-3,
+            "momentum": 0.99,
+            "size": 388,
+            "clip_norm": 1.0,
+            "epochs": 600,
+            "batch_size": 1,
+        },
+        # Badrinarayanan et al. 2017, section 4.1: SGD, 0.1, 0.9, batches of 12, weights.
+        "camvid": {
+            "augment": "flip",
+            "lr": 0.1,
+            "schedule": "constant",
+            "balance": True,
+            "epochs": 100,
+            "batch_size": 12,
+        },
+        "voc": _PHOTOGRAPHS,
+        "folder": _PHOTOGRAPHS,
+    },
+    "detection": {
+        # SSD's changes (Liu et al. 2016, section 2.2), but no mirror: without them the scenes are
+        # learned by heart.
+        "scenes": {
+            **_SCENES,
+            "augment": "distort+zoom-out+iou-crop",
+            "optimizer": "adamw",
+            "weight_decay": 1e-4,
+            "warmup": 50,
+            "clip_norm": 5.0,
+            "batch_size": 8,
+        },
+        "bccd": {**_OBJECTS, "augment": "flip+flip-vertical+colour:0.3", "drop": True},
+        "voc": _OBJECTS,
+        "coco": _OBJECTS,
+        "yolo": _OBJECTS,
+    },
+}
+
+# What a network needs besides, with any data or with some: fields of a recipe.
+NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
+    "unet": {
+        # Narrow, of all the picture, and with batch norm: for two processors and 64 x 64 pixels.
+        "scenes": {"options": {"padding": "same", "batch_norm": True, "width": 16}},
+        "camvid": {"options": {"padding": "same", "batch_norm": True}},
+        "voc": {"options": {"padding": "same", "batch_norm": True}},
+        "folder": {"options": {"padding": "same", "batch_norm": True}},
+    },
+    # Every stack's scores are compared with the truth (Newell et al. 2016, section 3.2).
+    "stacked_hourglass": {"": {"options": {"enlarge": True, "stacks": 2}, "auxiliary": 1.0}},
+    "fcn_resnet50": {"": {"options": {"aux_loss": True}, "auxiliary": 0.5}},
+    "deconvnet": {"": {"size": 224}},
+    # Without normalisation.
+    "fcn8s": {"": {"lr": 1e-4, "optimizer": "adam"}},
+    "fcn16s": {"": {"lr": 1e-4, "optimizer": "adam"}},
+    "fcn32s": {"": {"lr": 1e-4, "optimizer": "adam"}},
+    "dilated_vgg16": {"": {"lr": 1e-4, "optimizer": "adam"}},
+    "full_resolution": {"": {"lr": 1e-3, "optimizer": "adam"}},
+    # Selective search in a picture takes as long as a step of training with it: so the pictures
+    # stay as they are, and are searched once.
+    "rcnn_small": {"scenes": {"augment": "none"}},
+    "spp_net_small": {"scenes": {"augment": "none"}},
+    "fast_rcnn_small": {"scenes": {"augment": "none"}},
+    "fasterrcnn_vgg16": {"": {"lr": 1e-4}},
+    "ssd300_vgg16": {"": {"lr": 1e-4}},
 }
 
 RECIPES: dict[str, Recipe] = {
@@ -174,6 +182,53 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
+def default(model: str, data: str | None = None) -> Recipe:
+    """What is done by default with a network, on some data.
+
+    Args:
+        model: a network in `minidl.models`.
+        data: a name in `SOURCES`, of the network's task; None: what it is made for, or for
+            others the scenes that come with minidl.
+
+    Raises:
+        ValueError: no network of that name, or no such data for it.
+    """
+    if model not in models.INPUT_SHAPES:
+        known = ", ".join(dict.fromkeys([*RECIPES, *models.__all__]))
+        raise ValueError(f"unknown network {model!r}; known are {known}")
+    task = Recipe(model, "").task
+    known_data = SOURCES[task]
+    if data is None and task == "classification":
+        shape = models.INPUT_SHAPES[model]
+        fitting = [name for name, source in known_data.items() if source.shape == shape]
+        if not fitting:
+            raise ValueError(
+                f"{model} is made for pictures of {shape}, of which minidl has no data set; choose "
+                f"one with --data ({', '.join(known_data)})"
+            )
+        data = fitting[0]
+    data = data or "scenes"
+    find_source(data, task)
+    own = NETWORKS.get(model, {})
+    values = {**DEFAULTS[task][data], **own.get("", {}), **own.get(data, {})}
+    if task == "detection" and known_data[data].drawn:
+        values["size"] = min(models.INPUT_SHAPES[model][1], 128)
+    return Recipe(model, data, **values)
+
+
+def source_of(recipe: Recipe, root: str | None = None) -> Source:
+    """The data of a recipe, with the names of its classes.
+
+    Raises:
+        ValueError: there are no such data for the network.
+        FileNotFoundError: only files say what the classes are, and they are missing.
+    """
+    source = find_source(recipe.data, recipe.task)
+    if source.from_files and recipe.classes:
+        return replace(source, classes=tuple(recipe.classes))
+    return source.opened(root)
+
+
 @dataclass
 class Run:
     """What `build` makes of a recipe. `train` and `scheduler` are None where only an evaluation
@@ -189,6 +244,8 @@ class Run:
     train: DataLoader | None
     test: DataLoader
     source: Source
+    task: Task
+    metrics: dict[str, Any]
 
     def fit(self, **arguments: Any) -> list[dict[str, float]]:
         """Train, and return the history.
@@ -203,7 +260,7 @@ class Run:
             self.train,
             self.test,
             epochs=self.recipe.epochs,
-            metrics={"accuracy": accuracy},
+            metrics=self.metrics,
             scheduler=self.scheduler,
             scheduler_every="batch",
             ema=self.ema,
@@ -237,31 +294,18 @@ def build(
     _check(recipe)
     manual_seed(recipe.seed)
     model = build_model(recipe).to(device)
-    source = find_source(recipe.data)
-    _try_out(model, recipe, source, device)
-    normalize = transforms.Normalize(source.mean, source.std)
-    augment = make_augment(recipe.augment, source.shape[1:], normalize)
-    images = _some(source.read(root, train=False, download=download), recipe.images)
-    images.transform = normalize
-    test = DataLoader(images, batch_size=500, num_workers=workers)
+    source = source_of(recipe, root)
+    task = TASKS[recipe.task](recipe, source, model)
+    task.try_out()
+    test = task.batches_of_tests(task.read(root, train=False, download=download), workers)
     optimizer = _optimizer(recipe, model)
-    criterion = AuxiliaryLoss(
-        nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing), recipe.auxiliary
-    )
+    criterion = task.criterion(root)
     ema = optim.EMA(model, recipe.ema, warmup=True) if recipe.ema else None
-    run = Run(recipe, model, optimizer, None, criterion, ema, None, test, source)
+    metrics = dict(task.metrics())
+    run = Run(recipe, model, optimizer, None, criterion, ema, None, test, source, task, metrics)
     if not train:
         return run
-    images = _some(source.read(root, train=True, download=download), recipe.images)
-    images.transform = augment
-    run.train = DataLoader(
-        _mixed(recipe, images, len(source.classes)),
-        batch_size=recipe.batch_size,
-        shuffle=True,
-        drop_last=len(images) % recipe.batch_size == 1,  # BatchNorm needs two samples
-        num_workers=workers,
-        seed=recipe.seed,
-    )
+    run.train = task.batches(task.read(root, train=True, download=download), workers)
     if not len(run.train):
         raise ValueError(f"images={recipe.images}: BatchNorm needs two images in a batch at least")
     run.scheduler = _schedule(recipe, optimizer, len(run.train))
@@ -270,7 +314,10 @@ def build(
 
 def _check(recipe: Recipe) -> None:
     """Refuse numbers that nothing below would refuse before the training begins."""
-    for name in ("clip_norm", "mixup", "cutmix", "warmup", "warmup_epochs", "images", "auxiliary"):
+    for name in (
+        *("clip_norm", "mixup", "cutmix", "warmup", "warmup_epochs", "images", "size"),
+        "auxiliary",
+    ):
         if getattr(recipe, name) < 0:
             raise ValueError(f"{name} must not be negative, got {getattr(recipe, name)}")
     for name in ("epochs", "batch_size"):
@@ -299,44 +346,6 @@ def build_model(recipe: Recipe) -> Any:
     except TypeError as error:
         given = ", ".join(f"{name}={value!r}" for name, value in recipe.options.items())
         raise ValueError(f"{recipe.model} cannot be made with {given}: {error}") from error
-
-
-@no_grad()
-def _try_out(model: Any, recipe: Recipe, source: Source, device: Any) -> None:
-    """Refuse a network that cannot take the data set's images or lacks classes."""
-    images = Tensor(np.zeros((1, *source.shape), np.float32), device=device)
-    try:
-        scores = model.eval()(images)
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"{recipe.model} does not take the images of {recipe.data}, {source.shape}: {error}"
-        ) from error
-    model.train()
-    if scores.shape != (1, len(source.classes)):
-        raise ValueError(
-            f"{recipe.model} gives scores {scores.shape}; {recipe.data} has "
-            f"{len(source.classes)} classes"
-        )
-
-
-def _some(images: Any, count: int) -> Any:
-    """The data set, cut down to `count` images at most."""
-    if 0 < count < len(images):
-        chosen = np.random.default_rng(0).permutation(len(images))[:count]
-        images.images, images.labels = images.images[chosen], images.labels[chosen]
-    return images
-
-
-def _mixed(recipe: Recipe, images: Any, classes: int) -> Any:
-    """The training images, two of them in one where the recipe has it so."""
-    mixes: list[Any] = []
-    if recipe.mixup:
-        mixes.append(transforms.MixUp(alpha=recipe.mixup, num_classes=classes))
-    if recipe.cutmix:
-        mixes.append(transforms.CutMix(alpha=recipe.cutmix, num_classes=classes))
-    if not mixes:
-        return images
-    return transforms.Mixed(images, mixes[0] if len(mixes) == 1 else transforms.RandomChoice(mixes))
 
 
 def _optimizer(recipe: Recipe, model: Any) -> Any:
@@ -383,30 +392,3 @@ def _schedule(recipe: Recipe, optimizer: Any, batches: int) -> Any:
         unscaled = recipe.lr / recipe.rate if recipe.rate > recipe.lr else 1.0 / warmup
         first = scheduler.LinearLR(optimizer, unscaled, total_iters=warmup)
     return scheduler.SequentialLR(optimizer, [first, after], milestones=[warmup])
-
-
-def write_recipe(recipe: Recipe, run: str | os.PathLike[str]) -> None:
-    """Keep the recipe in the run's folder, as recipe.json."""
-    path = os.path.join(run, "recipe.json")
-    with replace_file(path) as temporary, open(temporary, "w") as file:
-        json.dump(asdict(recipe), file, indent=2)
-        file.write("\n")
-
-
-def read_recipe(run: str | os.PathLike[str]) -> Recipe:
-    """The recipe of a run's folder.
-
-    Raises:
-        FileNotFoundError: the folder is not that of a run.
-        ValueError: its recipe.json is damaged.
-    """
-    path = os.path.join(run, "recipe.json")
-    if not os.path.isfile(path):
-        raise FileNotFoundError(
-            f"{os.fspath(run)} is not the folder of a run: it has no recipe.json"
-        )
-    with open(path) as file:
-        try:
-            return Recipe(**json.load(file))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path} is not a recipe: {error}") from None

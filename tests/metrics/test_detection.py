@@ -588,3 +588,19 @@ def test_drawn_scores_are_those_of_cocos_tools():
             rtol=0,
             atol=1e-9,
         )
+
+
+def test_the_scores_of_a_log_are_those_quoted_most():
+    boxes = {"boxes": np.array([[0.0, 0, 10, 10], [20, 20, 30, 30]]), "labels": np.array([0, 1])}
+    found = boxes | {"scores": np.array([0.9, 0.8])}
+    found["boxes"] = found["boxes"] + np.array([[0.0, 0, 0, 0], [0, 0, 5, 0]])  # IoU 1 and 2/3
+    for metric, names in (
+        (VOCAveragePrecision(2), ["mAP"]),
+        (COCOAveragePrecision(2), ["AP", "AP50", "AP75"]),
+    ):
+        metric.update([found], [boxes])
+        whole = metric.compute()
+        assert list(metric.scores()) == names
+        assert metric.scores() == {name: whole[name] for name in names}
+    assert metric.scores()["AP50"] == pytest.approx(1.0)
+    assert metric.scores()["AP75"] == pytest.approx(0.5)

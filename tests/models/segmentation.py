@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import minidl as md
 from minidl import nn, no_grad, optim, tensor
 
 COLOURS = np.array([[0.0, 0.3, -0.6], [1.0, -0.7, 0.2], [-1.0, 0.5, 0.9]])  # of three classes
@@ -120,15 +119,31 @@ class Torch:
 
 
 def assert_as_in_torch(net, images, forward):
-    """Outputs are those of `forward(t, x)`, written with torch, to 1e-4 of the largest."""
+    """Outputs are those of `forward(t, x)`, written with torch, to 1e-4 of the largest, and so are
+    gradients by a random cotangent, to 1e-3 of the largest of each parameter.
+    """
     t = Torch(net)
-    with md.no_grad(), t.torch.no_grad():
-        actual = net(tensor(images))
-        expected = forward(t, t.torch.tensor(images))
+    trained = {name: p for name, p in net.named_parameters() if p.requires_grad}
+    for name in trained:
+        t.values[name].requires_grad_()
+    actual, expected = net(tensor(images)), forward(t, t.torch.tensor(images))
     if not isinstance(actual, tuple):
         actual, expected = (actual,), (expected,)
     assert len(actual) == len(expected)
+    rng = np.random.default_rng(4)
+    losses = []
     for a, e in zip(actual, expected, strict=True):
-        e = e.numpy()
-        assert a.shape == e.shape
-        assert np.abs(a.data - e).max() <= 1e-4 * np.abs(e).max() > 0
+        host = e.detach().numpy()
+        assert a.shape == host.shape
+        assert np.abs(a.data - host).max() <= 1e-4 * np.abs(host).max() > 0
+        cotangent = rng.normal(size=host.shape).astype(np.float32)
+        losses.append(((a * tensor(cotangent)).sum(), (e * t.torch.tensor(cotangent)).sum()))
+    net.zero_grad()
+    for loss in map(sum, zip(*losses, strict=True)):
+        loss.backward()
+    gradients = {name: t.values[name].grad.numpy() for name in trained}
+    # A bias before batch norm has no gradient but rounding errors.
+    least = 1e-5 * max(np.abs(gradient).max() for gradient in gradients.values())
+    for name, gradient in gradients.items():
+        apart = np.abs(trained[name].grad.data - gradient).max()
+        assert apart <= 1e-3 * np.abs(gradient).max() + least, name

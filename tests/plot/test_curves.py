@@ -50,6 +50,23 @@ def test_there_is_a_panel_for_each_value_and_one_for_the_rate(tmp_path):
     assert widths[1] - widths[0] == widths[2] - widths[1] == widths[0] // 2
 
 
+def test_four_panels_stand_in_a_row(tmp_path):
+    sizes = []
+    for count in (3, 4, 8):
+        curves(history(3, ["loss", *"abcdefgh"][:count]), tmp_path / "c.png")
+        sizes.append(Image.open(tmp_path / "c.png").size)
+    (width, height), *others = sizes
+    assert others == [(width, 2 * height), (width, 3 * height)]
+
+
+def test_what_only_the_test_data_have_is_drawn_too(tmp_path):
+    rows = history(3, ["loss"], test=False)
+    for row in rows:
+        row["test_AP50"] = 0.5
+    curves(rows, tmp_path / "c.png")
+    assert {BLUE, ORANGE} <= colours(tmp_path / "c.png")
+
+
 @pytest.mark.parametrize("epochs", [1, 2, 300])
 def test_any_length_can_be_drawn(tmp_path, epochs):
     curves(history(epochs), tmp_path / "c.png")

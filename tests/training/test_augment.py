@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from minidl.data import transforms
-from minidl.training.augment import AUGMENTS, make_augment
+from minidl.training.augment import (
+    AUGMENTS,
+    JOINT_AUGMENTS,
+    OBJECT_AUGMENTS,
+    make_augment,
+    make_joint_augment,
+)
 
 NORMALIZE = transforms.Normalize(0.5, 0.25)
 
@@ -66,3 +72,54 @@ def test_what_is_hidden_is_grey_after_normalizing():
 def test_what_is_no_augment_is_named(text, message):
     with pytest.raises(ValueError, match=message):
         make_augment(text, (32, 32), NORMALIZE)
+
+
+# -- with ground truth in the picture --------------------------------------------------------------
+
+
+def scene(size=24):
+    rng = np.random.default_rng(0)
+    image, mask = rng.random((3, size, size), np.float32), rng.integers(0, 4, (size, size))
+    target = {"boxes": np.array([[4.0, 5, 20, 18]], np.float32), "labels": np.array([1])}
+    return image, mask, target
+
+
+@pytest.mark.parametrize("name", list(JOINT_AUGMENTS))
+def test_every_joint_change_moves_class_maps_and_brings_in_no_class(name):
+    image, mask, _ = scene()
+    (change,) = make_joint_augment(name, objects=False)
+    changed = 0
+    for seed in range(8):
+        x, y = change(image, mask, np.random.default_rng(seed))
+        assert x.shape[1:] == y.shape
+        assert set(np.unique(y)) <= {0, 1, 2, 3}, "mirrored, where there is nothing"
+        changed += not (np.array_equal(x, image) and np.array_equal(y, mask))
+    assert changed >= 2
+
+
+@pytest.mark.parametrize("name", list(OBJECT_AUGMENTS))
+def test_every_change_of_objects_keeps_boxes_in_the_picture(name):
+    image, _, target = scene()
+    (change,) = make_joint_augment(name, objects=True)
+    for seed in range(8):
+        x, y = change(image, target, np.random.default_rng(seed))
+        height, width = x.shape[1:]
+        assert x.shape[0] == 3
+        assert len(y["boxes"]) == len(y["labels"])
+        assert (y["boxes"] >= 0).all()
+        assert (y["boxes"] <= [width, height, width, height]).all()
+
+
+def test_joint_changes_have_numbers_and_follow_each_other():
+    first, second = make_joint_augment("scale:0.8,1.25 + rotation:40", objects=False)
+    assert first.scale == (0.8, 1.25)
+    assert second.degrees == (-40.0, 40.0)
+    assert make_joint_augment("none", objects=True) == []
+
+
+def test_changes_of_another_task_are_refused():
+    for text, objects in (("iou-crop", False), ("cutout", True), ("crop-flip", False)):
+        with pytest.raises(ValueError, match=f"unknown augment '{text}'; known are none, flip"):
+            make_joint_augment(text, objects)
+    with pytest.raises(ValueError, match="augment 'flip:3'"):
+        make_joint_augment("flip:3", objects=True)

@@ -104,3 +104,69 @@ def test_adding_does_not_wait_for_the_device():
         for _ in range(3):
             sums.add(2, {"x": value})
     assert sums.means() == {"x": 2.0}
+
+
+class Squares(nn.Module):
+    """A model that brings its losses: how far weight * x lies from the target."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(md.tensor(3.0))
+
+    def losses(self, x, target):
+        off = self.weight * x - target
+        return {"square": (off**2).mean(), "line": off.mean()}
+
+    def predict(self, x):
+        return self.weight * x
+
+
+def pairs():
+    x, y = (np.random.default_rng(i).random(12, dtype=np.float32) for i in (0, 1))
+    return x, y, DataLoader(TensorDataset(x, y), 5)
+
+
+def test_a_model_s_own_losses_are_averaged_and_metrics_get_its_predictions():
+    x, y, loader = pairs()
+    found = evaluate(Squares(), loader, None, {"mean": lambda output, target: output.mean()})
+    off = 3 * x - y
+    assert found == pytest.approx(
+        {
+            "loss": np.mean(off**2) + np.mean(off),
+            "square": np.mean(off**2),
+            "line": np.mean(off),
+            "mean": np.mean(3 * x),
+        },
+        rel=1e-5,
+    )
+    assert set(evaluate(Squares(), loader)) == {"loss", "square", "line"}
+    assert math.isnan(evaluate(Squares(), [])["loss"])
+
+
+def test_a_metric_that_counts_sees_all_batches_and_starts_anew():
+    images, model = Images(12), network()
+    counts = md.metrics.ConfusionMatrix(4)
+    found = evaluate(model, loader(), nn.CrossEntropyLoss(), {"counts": counts})
+    with md.no_grad():
+        answers = model.eval()(md.Tensor(images.images)).data.argmax(1)
+    assert found["pixel_accuracy"] == pytest.approx(np.mean(answers == images.labels))
+    assert counts.matrix.sum() == 12
+    again = evaluate(model, loader(), nn.CrossEntropyLoss(), {"counts": counts})
+    assert again == found
+    assert {type(value) for value in found.values()} == {float}
+
+
+def test_without_a_criterion_a_plain_model_has_no_loss():
+    found = evaluate(network(), loader(), metrics={"accuracy": accuracy})
+    assert set(found) == {"accuracy"}
+
+
+def test_sums_that_take_other_names_go_on_with_them():
+    first, second = Sums(["loss"], more=True), Sums(["loss"], more=True)
+    first.add(2, {"loss": md.Tensor(np.float32(1.0)), "part": md.Tensor(np.float32(3.0))})
+    second.load_state_dict(first.state_dict())
+    assert second.means() == {"loss": 1.0, "part": 3.0}
+    first.reset()
+    assert list(first.totals) == ["loss"]
+    with pytest.raises(ValueError, match="the sums are of x; this run has loss"):
+        second.load_state_dict(Sums(["x"]).state_dict())

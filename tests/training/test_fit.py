@@ -18,7 +18,7 @@ import minidl as md
 from minidl import nn, optim
 from minidl.backend.cpu import threads
 from minidl.data import ArrayDataset, DataLoader
-from minidl.metrics import accuracy
+from minidl.metrics import ConfusionMatrix, accuracy
 from minidl.nn.freezing import freeze
 from minidl.training import AuxiliaryLoss, fit
 from minidl.training.checkpoint import FILE, Checkpoint
@@ -303,6 +303,138 @@ def test_a_frozen_batch_norm_stays_as_it_is_through_training_and_evaluation():
 def test_an_unknown_period_of_the_schedule_is_refused():
     with pytest.raises(ValueError, match="scheduler_every"):
         fit(**parts() | {"scheduler_every": "step"})
+
+
+# -- metrics that count ---------------------------------------------------------------------------
+
+
+def counting(**changes):
+    """The small run with a confusion matrix, whose mean IoU is no average over batches."""
+    return parts() | {"metrics": {"accuracy": accuracy, "counts": ConfusionMatrix(4)}} | changes
+
+
+def test_scores_of_counts_are_columns_for_training_and_test_data(tmp_path):
+    made = counting()
+    history = fit(**made, run=tmp_path)
+    scores = ["pixel_accuracy", "mean_accuracy", "mean_iou", "frequency_weighted_iou"]
+    for part in ("train", "test"):
+        assert [n for n in history[0] if n.startswith(part)] == [
+            f"{part}_{name}" for name in ("loss", "accuracy", *scores)
+        ]
+        for row in history:
+            assert row[f"{part}_pixel_accuracy"] == pytest.approx(row[f"{part}_accuracy"])
+    assert {type(v) for row in history for v in row.values()} == {int, float}
+    assert read_log(tmp_path / "log.csv") == history
+    # What is left in it is the last evaluation.
+    assert made["metrics"]["counts"].matrix.sum() == 12
+    assert made["metrics"]["counts"].mean_iou() == history[-1]["test_mean_iou"]
+
+
+def test_from_every_checkpoint_counts_go_on_bit_for_bit(tmp_path, monkeypatch):
+    whole = counting(epochs=2)
+    history = fit(**whole)
+    save, numbers = Checkpoint.save, itertools.count()
+
+    def save_and_copy(self):
+        save(self)
+        shutil.copytree(os.path.dirname(self.path), tmp_path / "copies" / str(next(numbers)))
+
+    monkeypatch.setattr(Checkpoint, "save", save_and_copy)
+    fit(**counting(epochs=2), run=tmp_path / "run", save_every=-1.0)
+    monkeypatch.undo()
+    for number in range(2 * BATCHES + 2):
+        made = counting(epochs=2)
+        # Counts of another life are no part of the run.
+        made["metrics"]["counts"].update(np.zeros((7, 3), int), np.ones((7, 3), int))
+        again = fit(**made, run=tmp_path / "copies" / str(number), resume=True)
+        assert untimed(again) == untimed(history)
+        assert bits(made["model"]) == bits(whole["model"])
+
+
+def test_a_run_with_other_counts_is_refused(tmp_path):
+    fit(**counting(epochs=1), run=tmp_path)
+    with pytest.raises(ValueError, match="its log does not fit: the counts are of counts"):
+        fit(**counting(metrics={"accuracy": accuracy}), run=tmp_path, resume=True)
+
+
+class Detector(nn.Module):
+    """Finds the bright stripe of `Images`: a model that brings its losses, in two parts."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = network(4)
+        self.scale = nn.Parameter(md.tensor(1.0))
+        self.asked = 0
+
+    def losses(self, images, target):
+        rows = nn.functional.cross_entropy(self.body(images), target)
+        return {"rows": rows, "scale": 0.1 * (self.scale - 0.5) ** 2}
+
+    def predict(self, images):
+        assert not self.training
+        assert not md.autograd.is_grad_enabled()
+        self.asked += 1
+        return self.body(images)
+
+
+def detecting(**changes):
+    made = counting(criterion=None, **changes)
+    md.manual_seed(0)
+    made["model"] = Detector()
+    made["optimizer"] = optim.SGD(made["model"].parameters(), lr=0.1, momentum=0.9)
+    made["scheduler"] = None
+    made["ema"] = optim.EMA(made["model"], 0.5)
+    return made
+
+
+def test_a_model_that_brings_its_losses_is_trained_by_their_sum():
+    made = detecting(epochs=3)
+    history = fit(**made)
+    losses = ["loss", "rows", "scale"]
+    scores = ["accuracy", "pixel_accuracy", "mean_accuracy", "mean_iou", "frequency_weighted_iou"]
+    assert [n for n in history[0] if n.startswith("train")] == [f"train_{n}" for n in losses]
+    tests = {f"test_{n}" for n in (*losses, *scores)}
+    assert {n for n in history[0] if n.startswith("test")} == tests
+    for part in ("train", "test"):
+        for row in history:
+            parts_ = row[f"{part}_rows"] + row[f"{part}_scale"]
+            assert row[f"{part}_loss"] == pytest.approx(parts_, rel=1e-5)
+    assert history[-1]["train_rows"] < history[0]["train_rows"]
+    assert history[-1]["train_scale"] < history[0]["train_scale"]
+    assert made["model"].asked == 3 * TESTS, "predictions are made of test data alone"
+
+
+def test_a_model_that_brings_its_losses_goes_on_bit_for_bit(tmp_path):
+    whole = detecting()
+    history = fit(**whole)
+    for step in (1, BATCHES, BATCHES + 3):
+        stopped, folder = detecting(), tmp_path / str(step)
+        taken = itertools.count(1)
+        real = stopped["optimizer"].step
+
+        def press(real=real, taken=taken, step=step):
+            if next(taken) == step:
+                os.kill(os.getpid(), signal.SIGINT)
+            real()
+
+        stopped["optimizer"].step = press
+        with pytest.raises(KeyboardInterrupt):
+            fit(**stopped, run=folder)
+        made = detecting()
+        assert untimed(fit(**made, run=folder, resume=True)) == untimed(history)
+        assert bits(made["model"]) == bits(whole["model"])
+
+
+def test_without_a_criterion_the_model_must_bring_its_losses():
+    with pytest.raises(TypeError, match=r"needs losses\(\*inputs, target\), which Sequential does"):
+        fit(**parts() | {"criterion": None})
+
+
+def test_a_part_of_own_losses_that_is_not_finite_stops_with_the_operation():
+    made = detecting(ema=None)
+    made["model"].losses = lambda x, y: {"log": (0.0 * made["model"].scale).log()}
+    with pytest.raises(FloatingPointError, match="which began in Log"):
+        fit(**made)
 
 
 # -- resuming ------------------------------------------------------------------------------------

@@ -1,7 +1,5 @@
 """Recipes: what is built of them, and that they reach what they promise."""
 
-import json
-import os
 import signal
 from itertools import count
 
@@ -16,11 +14,11 @@ from minidl.training import evaluate, fit
 from minidl.training.recipes import (
     DEFAULTS,
     RECIPES,
+    TASKS,
     Recipe,
     build,
     build_model,
-    read_recipe,
-    write_recipe,
+    source_of,
 )
 from minidl.training.sources import SOURCES
 
@@ -50,15 +48,18 @@ def rates(recipe, batches):
 def test_every_recipe_names_things_that_exist(name):
     recipe = RECIPES[name]
     model = build_model(recipe)
-    assert models.INPUT_SHAPES[recipe.model] == SOURCES[recipe.data].shape
-    images = np.zeros((2, *SOURCES[recipe.data].shape), np.float32)
-    assert model(md.Tensor(images)).shape == (2, len(SOURCES[recipe.data].classes))
+    source = source_of(recipe)
+    assert models.INPUT_SHAPES[recipe.model] == source.shape
+    images = np.zeros((2, *source.shape), np.float32)
+    assert model(md.Tensor(images)).shape == (2, len(source.classes))
 
 
 def test_every_data_set_has_its_default():
-    assert set(DEFAULTS) == set(SOURCES)
-    for data, changes in DEFAULTS.items():
-        Recipe("mlp", data, **changes)
+    assert set(DEFAULTS) == set(SOURCES) == set(TASKS)
+    for task, known in SOURCES.items():
+        assert set(DEFAULTS[task]) == set(known)
+        for data, changes in DEFAULTS[task].items():
+            Recipe("mlp", data, **changes)
 
 
 def test_every_network_says_what_pictures_it_takes():
@@ -331,47 +332,6 @@ def test_optimizers_are_made_with_their_options(name):
 def test_unknown_names_and_networks_for_other_data_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         build(RECIPES["lenet5"].changed(**changes))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"model": 5}, "model must be text, got 5"),
-        ({"epochs": 2.5}, r"epochs must be a whole number, got 2\.5"),
-        ({"epochs": True}, "epochs must be a whole number, got True"),
-        ({"lr": "fast"}, "lr must be a finite number, got 'fast'"),
-        ({"mixup": True}, "mixup must be a finite number, got True"),
-        ({"clip_norm": float("nan")}, "clip_norm must be a finite number, got nan"),
-        ({"nesterov": "yes"}, "nesterov must be true or false, got 'yes'"),
-        ({"options": [1]}, r"options must be names with values, got \[1\]"),
-    ],
-)
-def test_values_of_another_type_are_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
-        RECIPES["lenet5"].changed(**changes)
-    assert RECIPES["lenet5"].changed(lr=1, mixup=0).lr == 1  # whole numbers are numbers
-
-
-# -- files ---------------------------------------------------------------------------------------
-
-
-def test_a_recipe_is_kept_in_the_folder_of_its_run(tmp_path):
-    recipe = RECIPES["lenet5"].changed(options={"variant": "1998"}, lr=1 / 3)
-    write_recipe(recipe, tmp_path)
-    assert read_recipe(tmp_path) == recipe
-    assert os.listdir(tmp_path) == ["recipe.json"]
-
-
-def test_a_folder_that_is_no_run_and_a_damaged_recipe_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is not the folder of a run"):
-        read_recipe(tmp_path)
-    wrong = '{"model": "mlp", "data": "digits", "epochs": "3"}'
-    for text in ("", "{", "[1]", '{"model": "a"}', '{"colour": "red"}', "7", wrong):
-        (tmp_path / "recipe.json").write_text(text)
-        with pytest.raises(ValueError, match=r"recipe\.json is not a recipe"):
-            read_recipe(tmp_path)
-    (tmp_path / "recipe.json").write_text(json.dumps({"model": "mlp", "data": "digits"}))
-    assert read_recipe(tmp_path) == Recipe("mlp", "digits")
 
 
 # -- learning ------------------------------------------------------------------------------------

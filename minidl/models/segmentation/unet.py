@@ -151,10 +151,11 @@ class UNet(nn.Module):
             return size
         n = self._through(size)
         if n is None:
-            fitting = [k for k in range(size + 1, size + 2**10) if self._through(k) is not None]
+            near = range(size + 1, size + 2**10)
+            fitting = next(k for k in near if self._through(k) is not None)
             raise ValueError(
                 f"UNet: a picture of {size} pixels does not fit: without padding each 2x2 maximum "
-                f"needs an even size; the next that fits is {fitting[0]}, or use padding='same'"
+                f"needs an even size; the next that fits is {fitting}, or use padding='same'"
             )
         return n
 
