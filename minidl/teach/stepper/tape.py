@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,7 +14,6 @@ from .sample import Sample
 __all__ = ["Argument", "Operation", "Step", "Value", "array_of"]
 
 
-@dataclass(eq=False)
 class Value:
     """What a tensor held when it went into an operation or came out of one.
 
@@ -24,10 +24,16 @@ class Value:
         name: what the program calls it; "" if that is not known.
     """
 
-    sample: Sample
-    maker: Operation | None = None
-    port: int = 0
-    name: str = ""
+    def __init__(self, sample: Sample, maker: Operation | None = None, port: int = 0) -> None:
+        self.sample = sample
+        # Weakly: the operation holds its results, and a circle would keep arrays alive.
+        self._maker = None if maker is None else weakref.ref(maker)
+        self.port = port
+        self.name = ""
+
+    @property
+    def maker(self) -> Operation | None:
+        return None if self._maker is None else self._maker()
 
 
 class Argument(NamedTuple):
