@@ -3,7 +3,7 @@
 The names are PyTorch's: what torch has at its top level and minidl has too is here. The rooms of
 the house, from the ground up: `backend` (NumPy or CuPy), `autograd` (Tensor, Function, backward),
 `ops` (differentiable operations), `nn`, `optim`, `data`, `metrics`, `io`, `models`, `training`,
-`plot`, `teach`, and the command `minidl`.
+`explain`, `plot`, `teach`, and the command `minidl`.
 """
 
 from importlib import import_module as _import_module
@@ -96,10 +96,10 @@ bool = _np.dtype("bool")
 # Rooms that are imported when they are first asked for: reading data and training take more of the
 # standard library than computing does.
 if TYPE_CHECKING:
-    from . import data, metrics, models, plot, teach, training
+    from . import data, explain, metrics, models, plot, teach, training
     from .teach import record
 
-_ROOMS = ("data", "metrics", "models", "plot", "teach", "training")
+_ROOMS = ("data", "explain", "metrics", "models", "plot", "teach", "training")
 
 
 def __getattr__(name: str) -> Any:
@@ -118,8 +118,8 @@ __all__ = [
     "bool", "broadcast_tensors", "cat", "ceil", "channel_shuffle", "chunk", "clamp", "clip",
     "clone", "cos", "cuda", "cumsum", "data", "default_device", "detect_anomaly", "device",
     "diagonal", "div", "divide", "dot", "double", "einsum", "empty", "empty_like",
-    "enable_grad", "eq", "equal", "erf", "exp", "expm1", "eye", "flatten", "flip", "float",
-    "float16", "float32", "float64", "floor", "floor_divide", "from_dlpack", "from_numpy",
+    "enable_grad", "eq", "equal", "erf", "exp", "explain", "expm1", "eye", "flatten", "flip",
+    "float", "float16", "float32", "float64", "floor", "floor_divide", "from_dlpack", "from_numpy",
     "full", "full_like", "gather", "ge", "get_autocast_dtype", "get_float32_matmul_precision",
     "get_num_threads", "grad", "gradcheck", "gradgradcheck", "greater", "greater_equal", "gt",
     "half", "index_put", "index_select", "inference_mode", "int", "int8", "int16", "int32",

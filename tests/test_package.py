@@ -34,7 +34,7 @@ def test_importing_minidl_imports_nothing_heavy():
 
 
 def test_importing_every_room_but_plot_imports_nothing_heavy():
-    rooms = ("data", "metrics", "models", "training")
+    rooms = ("data", "explain", "metrics", "models", "training")
     program = f"import sys, minidl; [getattr(minidl, r) for r in {rooms}];"
     program += f"print([m for m in {HEAVY} if m in sys.modules])"
     assert in_a_fresh_process(program) == "[]"
@@ -68,6 +68,7 @@ PROMISED = {
     *("tensor", "Tensor", "Function", "no_grad", "grad", "gradcheck", "gradgradcheck"),
     *("manual_seed", "use", "summary", "profile", "record", "detect_anomaly", "save", "load"),
     *("nn", "optim", "data", "models", "metrics", "io", "training", "autograd", "cuda", "device"),
+    *("explain", "plot"),
     *("set_num_threads", "get_num_threads", "from_numpy", "as_tensor", "from_dlpack"),
     *("zeros", "ones", "full", "arange", "randn", "add", "exp", "matmul", "cat", "stack", "where"),
     *("max", "sum", "einsum", "topk", "float16", "float32", "float64"),
@@ -149,7 +150,7 @@ OWN_TOP_LEVEL = {
     *("Function", "data", "default_device", "detect_anomaly", "from_dlpack", "grad", "gradcheck"),
     *("gradgradcheck", "io", "metrics", "models", "ops", "plot", "profile", "record", "summary"),
     *("teach",),
-    *("training", "use", "backend"),
+    *("training", "use", "backend", "explain"),
 }
 OWN_FUNCTIONS = {
     *("batch_norm_relu", "global_avg_pool2d", "global_max_pool2d", "stochastic_depth"),

@@ -55,7 +55,7 @@ class MaxPool(Function):
     def forward(self, x: Any, geometry: ConvGeometry, dims: int, return_indices: bool) -> Any:
         planes = as_planes(x, dims)
         values, indices = of(x).max_pool(planes, geometry, self.recording or return_indices)
-        self.shape = x.shape
+        self.shape, self.geometry = x.shape, geometry
         self.save_for_backward(indices)
         shape = x.shape[:-dims] + values.shape[-dims:]
         values = values.reshape(shape)

@@ -114,6 +114,8 @@ def test_joint_changes_have_numbers_and_follow_each_other():
     first, second = make_joint_augment("scale:0.8,1.25 + rotation:40", objects=False)
     assert first.scale == (0.8, 1.25)
     assert second.degrees == (-40.0, 40.0)
+    (out,) = make_joint_augment("zoom-out:1.5", objects=True)
+    assert out.side_range == (1.0, 1.5)
     assert make_joint_augment("none", objects=True) == []
 
 

@@ -1,8 +1,6 @@
 """Training and evaluation mode where parts of a model are frozen."""
 
-import pytest
-
-from minidl.training.modes import eval_mode, trainer
+from minidl.training.modes import trainer
 
 from .small import network
 
@@ -29,15 +27,3 @@ def test_a_model_that_was_only_evaluated_is_trained_altogether():
     model = network().eval()
     trainer(model)()
     assert all(modes(model))
-
-
-def test_after_an_evaluation_each_part_is_as_it_was():
-    model = network()
-    model[1].eval()
-    before = modes(model)
-    with eval_mode(model):
-        assert not any(modes(model))
-    assert modes(model) == before
-    with pytest.raises(ZeroDivisionError), eval_mode(model):
-        raise ZeroDivisionError
-    assert modes(model) == before
