@@ -136,7 +136,7 @@ JOINT_AUGMENTS: dict[str, Callable[..., Any]] = {
 OBJECT_AUGMENTS: dict[str, Callable[..., Any]] = {
     **JOINT_AUGMENTS,
     "distort": lambda border: joint.ImageOnly(transforms.RandomPhotometricDistort()),
-    "zoom-out": lambda border: joint.RandomZoomOut(),
+    "zoom-out": lambda border, most=4.0: joint.RandomZoomOut(side_range=(1.0, most)),
     "iou-crop": lambda border: joint.RandomIoUCrop(),
 }
 

@@ -139,6 +139,8 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
+_MILD = "distort+zoom-out:1.5+iou-crop"
+
 # What a network needs besides, with any data or with some: fields of a recipe.
 NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
     "unet": {
@@ -160,9 +162,17 @@ NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
     "full_resolution": {"": {"lr": 1e-3, "optimizer": "adam"}},
     # Selective search in a picture takes as long as a step of training with it: so the pictures
     # stay as they are, and are searched once.
-    "rcnn_small": {"scenes": {"augment": "none"}},
-    "spp_net_small": {"scenes": {"augment": "none"}},
+    "rcnn_small": {"scenes": {"augment": "none", "lr": 1e-3}},
+    "spp_net_small": {"scenes": {"augment": "none", "lr": 1e-3}},
     "fast_rcnn_small": {"scenes": {"augment": "none"}},
+    # Slow to learn: objects far smaller than those of the scenes would be too much for them.
+    "fasterrcnn_small": {"scenes": {"augment": _MILD, "lr": 1e-3}},
+    "maskrcnn_small": {"scenes": {"augment": _MILD, "lr": 1e-3}},
+    "keypointrcnn_small": {"scenes": {"augment": _MILD, "lr": 1e-3}},
+    "rfcn_small": {"scenes": {"augment": _MILD, "lr": 4e-3}},
+    "localization_small": {"scenes": {"augment": _MILD, "lr": 1e-3}},
+    "overfeat_detector_small": {"scenes": {"lr": 1e-3}},
+    "yolo_v1_small": {"scenes": {"lr": 1e-3}},
     "fasterrcnn_vgg16": {"": {"lr": 1e-4}},
     "ssd300_vgg16": {"": {"lr": 1e-4}},
 }

@@ -38,9 +38,7 @@ def test_roi_align_is_torchvisions_plain_form_inside_the_map(ratio, aligned):
         [rng.integers(0, 2, (20, 1)), corners, corners + rng.uniform(0, 50, (20, 2))], axis=1
     )
     ours = roi_align(md.tensor(x), md.tensor(boxes), (3, 2), 0.125, ratio, aligned)
-    theirs = _roi_align(
-        torch.tensor(x), torch.tensor(boxes), 0.125, 3, 2, ratio, aligned
-    )
+    theirs = _roi_align(torch.tensor(x), torch.tensor(boxes), 0.125, 3, 2, ratio, aligned)
     assert np.allclose(ours.data, theirs.numpy(), atol=1e-12)
 
 
