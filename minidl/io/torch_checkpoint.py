@@ -225,9 +225,10 @@ def _read_legacy(file: BinaryIO, size: int, device: Any) -> Any:
             if key not in awaited:
                 raise ValueError(f"the storage {brief(key)} is there twice or belongs to no tensor")
             kind, array = awaited[key].kind, awaited.pop(key).array
-            count = int.from_bytes(source.read(8), "little", signed=True)
-            raw = source.read(array.size * kind.stored.itemsize)
-            if count != array.size or len(raw) != array.size * kind.stored.itemsize:
+            head, raw = source.read(8), source.read(array.size * kind.stored.itemsize)
+            count = int.from_bytes(head, "little", signed=True)
+            whole = len(head) == 8 and len(raw) == array.size * kind.stored.itemsize
+            if count != array.size or not whole:
                 raise ValueError(
                     f"the storage {brief(key)} has {count} elements and {len(raw)} bytes; its "
                     f"tensors need {array.size} elements of {kind.stored.itemsize} bytes"

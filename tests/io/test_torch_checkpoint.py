@@ -683,6 +683,16 @@ def survives(path, raw):
         assert peak < 3_000_000, peak
 
 
+def test_an_empty_tensor_at_the_end_of_a_legacy_file_is_missed_when_it_is_cut(tmp_path):
+    """Its storage is a count of zero, of which eight bytes are as good as none."""
+    path = tmp_path / "empty.pt"
+    p.write_legacy(path, p.mapping(e=p.tensor(p.storage(0), 0, (0,), (1,))), [NUMBERS[:0]])
+    raw = path.read_bytes()
+    assert load(path)["e"].shape == (0,)
+    for missing in range(1, 9):
+        assert not survives(path, raw[:-missing]), f"without the last {missing} bytes"
+
+
 def test_every_truncated_file_is_refused(tmp_path):
     for path in real_files(tmp_path / "whole"):
         raw = path.read_bytes()
