@@ -6,6 +6,7 @@ import copy
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 
 import minidl as md
 from minidl import nn, no_grad, optim, tensor
@@ -49,6 +50,15 @@ def objects(boxes, labels=None, size=None):
         points = np.repeat(points[:, None], KEYPOINTS, axis=1)
         target |= {"masks": tensor(masks), "keypoints": tensor(points)}
     return target
+
+
+def mixed(size=40):
+    """Three pictures of several sizes, the second without objects."""
+    images, targets = scenes(2, size, classes=("disc", "rectangle"))
+    images.insert(1, tensor(np.random.default_rng(0).random((3, 24, 50), np.float32)))
+    targets.insert(1, objects([]))
+    keys = ("boxes", "labels")
+    return images, [{key: target[key] for key in keys} for target in targets]
 
 
 def moved(images, targets, device):
@@ -224,6 +234,25 @@ def assert_predictions_as_in_torchvision(found, expected, first):
 
 
 # -- odd inputs ------------------------------------------------------------------------------------
+
+
+def assert_as_torchvision(ours, theirs, images, targets, first):
+    """With their weights our losses are theirs, and then our predictions; `first` as `to_torch`."""
+    import torch
+
+    ours.load_state_dict(theirs.state_dict())
+    there, there_targets = to_torch(images, targets, first)
+    with torch.no_grad(), no_grad():
+        expected = theirs.train()(there, there_targets)
+        losses = ours.train().losses(images, targets)
+        assert losses.keys() == expected.keys()
+        for name, loss in losses.items():
+            assert loss.item() == pytest.approx(expected[name].item(), rel=1e-4)
+        expected = theirs.eval()(there)
+    # Training has changed the statistics of batch norm, here and there.
+    found = ours.eval().predict(images)
+    assert all(len(prediction["scores"].data) > 10 for prediction in found)
+    assert_predictions_as_in_torchvision(found, expected, first)
 
 
 def odd_batches(size=64, *, num_classes=NUM_CLASSES):

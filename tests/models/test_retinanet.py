@@ -21,16 +21,15 @@ from minidl.models.detection.retinanet import (
 from .. import strict_cupy
 from ..torchvision_oracle import torchvision
 from .detection import (
+    assert_as_torchvision,
     assert_loss_gradients_are_right,
-    assert_predictions_as_in_torchvision,
     assert_robust,
     assert_same_on,
+    mixed,
     moved,
-    objects,
     odd_batches,
     overfit,
     scenes,
-    to_torch,
 )
 
 ODD = odd_batches()
@@ -94,15 +93,6 @@ def redrawn(theirs):
         for p in theirs.head.parameters():
             p.copy_(torch.randn(p.shape) / math.sqrt(p[0].numel()))
     return theirs
-
-
-def mixed(size=40):
-    """Three pictures of several sizes, the second without objects."""
-    images, targets = scenes(2, size, classes=("disc", "rectangle"))
-    images.insert(1, md.tensor(np.random.default_rng(0).random((3, 24, 50), np.float32)))
-    targets.insert(1, objects([]))
-    keys = ("boxes", "labels")
-    return images, [{key: target[key] for key in keys} for target in targets]
 
 
 # -- what is particular to RetinaNet ---------------------------------------------------------------
@@ -173,30 +163,11 @@ def test_levels_must_have_as_many_anchors_at_a_position():
 # -- torchvision -----------------------------------------------------------------------------------
 
 
-def assert_as_torchvision(ours, theirs, images, targets):
-    import torch
-
-    ours.load_state_dict(theirs.state_dict())
-    there, there_targets = to_torch(images, targets, 0)
-    with torch.no_grad(), md.no_grad():
-        ours.train()
-        expected = theirs.train()(there, there_targets)
-        losses = ours.losses(images, targets)
-        assert losses.keys() == expected.keys()
-        for name, loss in losses.items():
-            assert loss.item() == pytest.approx(expected[name].item(), rel=1e-4)
-        expected = theirs.eval()(there)
-    # Training has changed the statistics of batch norm, here and there.
-    found = ours.eval().predict(images)
-    assert all(len(prediction["scores"].data) > 10 for prediction in found)
-    assert_predictions_as_in_torchvision(found, expected, 0)
-
-
 @pytest.mark.parametrize(
     "options", [{}, {"score_thresh": 0.5, "topk_candidates": 60, "detections_per_img": 30}], ids=str
 )
 def test_a_narrow_retinanet_gives_the_losses_and_detections_of_torchvision(options):
-    assert_as_torchvision(narrow(**options), narrow_of_torchvision(**options), *mixed())
+    assert_as_torchvision(narrow(**options), narrow_of_torchvision(**options), *mixed(), 0)
 
 
 @pytest.mark.slow
@@ -208,7 +179,7 @@ def test_retinanet_resnet50_fpn_gives_the_losses_and_detections_of_torchvision()
     )
     with nn.init.skip_init():
         ours = retinanet_resnet50_fpn(3, min_size=96, max_size=160)
-    assert_as_torchvision(ours, redrawn(theirs), *mixed(100))
+    assert_as_torchvision(ours, redrawn(theirs), *mixed(100), 0)
 
 
 def test_torchvisions_weights_with_their_older_names_load_as_they_are():

@@ -15,16 +15,15 @@ from minidl.models.detection.ssd import SSD, VGGFeatures, hard_negatives, ssd300
 from .. import strict_cupy
 from ..torchvision_oracle import torchvision
 from .detection import (
+    assert_as_torchvision,
     assert_loss_gradients_are_right,
-    assert_predictions_as_in_torchvision,
     assert_robust,
     assert_same_on,
+    mixed,
     moved,
-    objects,
     odd_batches,
     overfit,
     scenes,
-    to_torch,
 )
 from .segmentation import shake
 
@@ -80,15 +79,6 @@ def narrow_of_torchvision(**options):
         for p in net.head.parameters():
             p.copy_(torch.randn(p.shape) * 0.2)
     return net
-
-
-def mixed(size=40):
-    """Three pictures of several sizes, the second without objects."""
-    images, targets = scenes(2, size, classes=("disc", "rectangle"))
-    images.insert(1, md.tensor(np.random.default_rng(0).random((3, 24, 50), np.float32)))
-    targets.insert(1, objects([]))
-    keys = ("boxes", "labels")
-    return images, [{key: target[key] for key in keys} for target in targets]
 
 
 # -- what is particular to SSD ---------------------------------------------------------------------
@@ -226,28 +216,11 @@ def test_backbone_and_boxes_must_have_as_many_maps():
 # -- torchvision -----------------------------------------------------------------------------------
 
 
-def assert_as_torchvision(ours, theirs, images, targets):
-    import torch
-
-    ours.load_state_dict(theirs.state_dict())
-    there, there_targets = to_torch(images, targets, 1)
-    with torch.no_grad(), md.no_grad():
-        expected = theirs.train()(there, there_targets)
-        losses = ours.losses(images, targets)
-        assert losses.keys() == expected.keys()
-        for name, loss in losses.items():
-            assert loss.item() == pytest.approx(expected[name].item(), rel=1e-4)
-        expected = theirs.eval()(there)
-    found = ours.predict(images)
-    assert all(len(prediction["scores"].data) > 10 for prediction in found)
-    assert_predictions_as_in_torchvision(found, expected, 1)
-
-
 @pytest.mark.parametrize(
     "options", [{}, {"score_thresh": 0.4, "topk_candidates": 60, "detections_per_img": 30}], ids=str
 )
 def test_a_narrow_ssd_gives_the_losses_and_detections_of_torchvision(options):
-    assert_as_torchvision(narrow(**options), narrow_of_torchvision(**options), *mixed())
+    assert_as_torchvision(narrow(**options), narrow_of_torchvision(**options), *mixed(), 1)
 
 
 @pytest.mark.slow
@@ -261,7 +234,7 @@ def test_ssd300_gives_the_losses_and_detections_of_torchvision():
         ours = ssd300_vgg16(3)
     ours.score_thresh = 0.3
     images, targets = mixed(80)
-    assert_as_torchvision(ours, theirs, images, targets)
+    assert_as_torchvision(ours, theirs, images, targets, 1)
 
 
 # -- learning --------------------------------------------------------------------------------------
