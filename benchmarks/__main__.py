@@ -20,6 +20,7 @@ from typing import Any
 from . import gpu as on_gpu
 from .convolutions import SHAPES
 from .detection import ROWS as DETECTION
+from .faster_rcnn import ROWS as DETECTORS
 from .networks import NETWORKS
 
 HERE = pathlib.Path(__file__).parent
@@ -111,11 +112,12 @@ def measure(device: str, seconds: float) -> dict[str, Any]:
             row = {"what": what, "kind": "overhead", "threads": count, "seconds": times}
             record["rows"].append(row)
             show(row)
-        for name, what in DETECTION.items():
-            times = run(kind="detection", name=name, **common)
-            row = {"what": what, "kind": "detection", "threads": count, "seconds": times}
-            record["rows"].append(row)
-            show(row)
+        for kind, names in (("detection", DETECTION), ("detector", DETECTORS)):
+            for name, what in names.items():
+                times = run(kind=kind, name=name, **common)
+                row = {"what": what, "kind": kind, "threads": count, "seconds": times}
+                record["rows"].append(row)
+                show(row)
         for name, (batch, *_) in NETWORKS.items():
             times = run(kind="step", name=name, **common)
             memory = {
@@ -211,7 +213,8 @@ row is one process in which minidl and PyTorch take turns; the shortest time of 
 thread means a process pinned to one processor. Variables that hold BLAS back are removed from the
 environment. Memory is what ten training steps add to the peak of a process that does nothing else.
 "classic" is the usual first way: convolutions as im2col of the whole batch, RoIAlign and NMS as
-loops over boxes.
+loops over boxes. Faster R-CNN stands beside torchvision's; where torchvision's compiled operations
+do not load, it is lent minidl's RoIAlign and NMS, and their own rows stay empty.
 
 On the GPU the times are the GPU's own, between two events around many runs in a row, and memory is
 what the libraries' pools hold after ten steps; TF32 is off or on in both libraries alike.

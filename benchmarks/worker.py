@@ -48,6 +48,10 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
         from .detection import measure as measure_detection
 
         return measure_detection(job["name"], job["seconds"])
+    if kind == "detector":
+        from .faster_rcnn import measure as measure_detector
+
+        return measure_detector(job["name"], job["seconds"])
     if kind.startswith("gpu"):
         from . import gpu
 

@@ -1,5 +1,6 @@
 """`python -m benchmarks --device cuda`, as far as a machine without a GPU can tell."""
 
+import importlib.util
 import subprocess
 import sys
 
@@ -158,6 +159,37 @@ def test_detectors_have_their_marks_rows_and_a_line_without_torchvision():
     assert line == "| NMS | 1 | 2.00 | 4.00 | **0.50** | 4.0 |  |"
     with_gradient = detection.contenders("align and gradient")
     assert with_gradient["minidl"]().shape == (1, 256, 38, 50)
+
+
+FIRST_STEP = """
+import torch
+from benchmarks import faster_rcnn
+faster_rcnn.SIZE, faster_rcnn.OBJECTS = 128, 5
+steps = faster_rcnn.steps()
+torch.manual_seed(0)
+for name, step in steps.items():
+    losses = step()
+    print(name, *(losses[part] for part in ("loss_rpn_box_reg", "loss_objectness")))
+"""
+
+
+@pytest.mark.slow
+def test_a_detector_is_the_same_in_both_libraries():
+    # In a process of its own: it lends torchvision operations that are no oracle of ours.
+    if importlib.util.find_spec("torchvision") is None:
+        pytest.skip("needs torchvision: pip install minidl[reference]")
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_STEP],
+        capture_output=True,
+        text=True,
+        cwd=program.HERE.parent,
+        check=True,
+    )
+    ours, theirs = ([float(v) for v in line.split()[1:]] for line in done.stdout.splitlines())
+    # All anchors with an object are sampled, so that the loss of their boxes is the same; those
+    # without are drawn by chance.
+    assert ours[0] == pytest.approx(theirs[0], rel=1e-4)
+    assert ours[1] == pytest.approx(theirs[1], rel=0.02)
 
 
 def test_without_a_gpu_it_refuses_and_says_why():

@@ -166,7 +166,20 @@ NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
     "spp_net_small": {"scenes": {"augment": "none", "lr": 1e-3}},
     "fast_rcnn_small": {"scenes": {"augment": "none"}},
     # Slow to learn: objects far smaller than those of the scenes would be too much for them.
-    "fasterrcnn_small": {"scenes": {"augment": _MILD, "lr": 1e-3}},
+    # Blood cells of about 100 pixels in pictures of 640 x 480: half as large, or less.
+    "fasterrcnn_small": {
+        "scenes": {"augment": _MILD, "lr": 1e-3},
+        "bccd": {"options": {"min_size": 192}},
+    },
+    "yolo_v2_small": {
+        # `dimension_clusters` of the boxes of the training pictures, in cells of 8 pixels.
+        "bccd": {
+            "options": {
+                "image_size": 256,
+                "anchors": [[2.0, 2.6], [5.0, 5.5], [4.8, 6.9], [6.0, 7.3], [10.7, 13.0]],
+            }
+        }
+    },
     "maskrcnn_small": {"scenes": {"augment": _MILD, "lr": 1e-3}},
     "keypointrcnn_small": {"scenes": {"augment": _MILD, "lr": 1e-3}},
     "rfcn_small": {"scenes": {"augment": _MILD, "lr": 4e-3}},
