@@ -157,7 +157,7 @@ MULTIPLY_ADDS: dict[str, int] = {
     "ssd300_vgg16": 34_858_153_472,
     "ssd_small": 33_312_384,
     "yolo_v1": 20_285_153_280,
-    "yolo_v1_small": 27_312_128,
+    "yolo_v1_small": 26_206_208,
     "yolo_v2": 14_680_167_424,
     "yolo_v2_small": 55_197_696,
 }

@@ -183,9 +183,12 @@ NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
     "maskrcnn_small": {"scenes": {"augment": _MILD, "lr": 1e-3}},
     "keypointrcnn_small": {"scenes": {"augment": _MILD, "lr": 1e-3}},
     "rfcn_small": {"scenes": {"augment": _MILD, "lr": 4e-3}},
-    "localization_small": {"scenes": {"augment": _MILD, "lr": 1e-3}},
-    "overfeat_detector_small": {"scenes": {"lr": 1e-3}},
-    "yolo_v1_small": {"scenes": {"lr": 1e-3}},
+    "localization_small": {"scenes": {"augment": "distort+zoom-out:1.5", "lr": 1e-3}},
+    # They look at several sizes anyway.
+    "overfeat_detector_small": {"scenes": {"augment": "distort+zoom-out:1.5"}},
+    "sliding_window_detector": {"scenes": {"augment": "distort+zoom-out:1.5"}},
+    "yolo_v1_small": {"scenes": {"augment": _MILD, "lr": 1e-3}},
+    "retinanet_small": {"scenes": {"augment": _MILD}},
     "fasterrcnn_vgg16": {"": {"lr": 1e-4}},
     "ssd300_vgg16": {"": {"lr": 1e-4}},
 }

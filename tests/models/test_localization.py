@@ -85,8 +85,8 @@ def test_the_losses_by_hand():
     losses = net.losses([md.zeros(3, 50, 100)], [objects([[10, 10, 46, 42]], [2])])
     log_sum = np.log(np.exp(2) + 1 + np.exp(1))
     assert float(losses["loss_class"]) == pytest.approx(0.8 * (log_sum - 1))
-    # Off by .02, .02, 0 and .3.
-    assert float(losses["loss_box"]) == pytest.approx(0.2 * (0.0004 + 0.0004 + 0.09) / 4)
+    # Off by .2, .2, 0 and 3 tenths.
+    assert float(losses["loss_box"]) == pytest.approx(0.2 * (0.04 + 0.04 + 9) / 4)
 
 
 def test_of_several_objects_the_largest_is_learned():

@@ -8,7 +8,10 @@ x and y are the centre of the box, rw and rh the square roots of its width and h
 of the picture: so all are from 0 to 1 whatever its size, and by the roots a pixel too much matters
 more on a small box than on a large one (as in YOLO, Redmon et al. 2016). One network learns both,
 so their losses are added up, by weights that say what one cares more about: four parts class, one
-part box. A box regressor beside a classifier is from Sermanet et al. 2013, "OverFeat", section 4.
+part box. For such weights to mean something the losses must be of like size: so the errors of a box
+are counted in tenths of the picture (in whole pictures their squares would be hundredths, and the
+boxes hardly learned). A box regressor beside a classifier is from Sermanet et al. 2013, "OverFeat",
+section 4.
 """
 
 from __future__ import annotations
@@ -36,6 +39,8 @@ __all__ = [
     "localization_resnet18",
     "localization_small",
 ]
+
+TENTHS = 10.0  # to a picture
 
 
 def encode(boxes: Array, size: tuple[int, int]) -> Array:
@@ -146,10 +151,11 @@ class Localizer(Detector):
         return self.classifier(features), self.regressor(features)
 
     def losses(self, images: Any, targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """Cross-entropy, and the mean squared error of the four numbers, times their weights.
+        """Cross-entropy, and the mean squared error of the four numbers in tenths of the picture.
 
         Returns:
-            "loss_class" and "loss_box", means over the pictures that have an object.
+            "loss_class" and "loss_box", means over the pictures that have an object, times their
+            weights.
         """
         check_pictures("Localizer", images, targets, num_classes=self.num_classes)
         batch, targets = self.transform(images, targets)
@@ -162,7 +168,7 @@ class Localizer(Detector):
         share = 1.0 / max(sum(shown), 1)  # of each picture with an object
         weight = tensor([share * s for s in shown], dtype=scores.dtype, device=scores.device)
         by_class = F.cross_entropy(scores, wrap(labels), reduction="none")
-        by_box = ((codes - wrap(wanted.astype(codes.dtype))) ** 2).mean(1)
+        by_box = ((TENTHS * (codes - wrap(wanted.astype(codes.dtype)))) ** 2).mean(1)
         return {
             "loss_class": (by_class * weight).sum() * self.class_weight,
             "loss_box": (by_box * weight).sum() * self.box_weight,
