@@ -96,10 +96,10 @@ bool = _np.dtype("bool")
 # Rooms that are imported when they are first asked for: reading data and training take more of the
 # standard library than computing does.
 if TYPE_CHECKING:
-    from . import data, explain, metrics, models, plot, teach, training
+    from . import boxes, data, explain, masks, metrics, models, plot, teach, training
     from .teach import record
 
-_ROOMS = ("data", "explain", "metrics", "models", "plot", "teach", "training")
+_ROOMS = ("boxes", "data", "explain", "masks", "metrics", "models", "plot", "teach", "training")
 
 
 def __getattr__(name: str) -> Any:
@@ -112,31 +112,30 @@ def __getattr__(name: str) -> Any:
 
 # fmt: off
 __all__ = [
-    "Function", "Tensor", "abs", "absolute", "add", "all", "allclose", "amax", "amin", "amp",
-    "any", "arange", "argmax", "argmin", "argsort", "as_tensor", "autocast", "autograd",
-    "backend", "bernoulli", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "bmm",
-    "bool", "broadcast_tensors", "cat", "ceil", "channel_shuffle", "chunk", "clamp", "clip",
-    "clone", "cos", "cuda", "cumsum", "data", "default_device", "detect_anomaly", "device",
-    "diagonal", "div", "divide", "dot", "double", "einsum", "empty", "empty_like",
-    "enable_grad", "eq", "equal", "erf", "exp", "explain", "expm1", "eye", "flatten", "flip",
-    "float", "float16", "float32", "float64", "floor", "floor_divide", "from_dlpack", "from_numpy",
-    "full", "full_like", "gather", "ge", "get_autocast_dtype", "get_float32_matmul_precision",
-    "get_num_threads", "grad", "gradcheck", "gradgradcheck", "greater", "greater_equal", "gt",
-    "half", "index_put", "index_select", "inference_mode", "int", "int8", "int16", "int32",
-    "int64", "io", "is_autocast_enabled", "is_grad_enabled", "is_tensor", "isclose", "isfinite",
-    "isinf", "isnan", "le", "less", "less_equal", "linspace", "load", "log", "log1p", "log2",
-    "log10", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor",
-    "logsumexp", "long", "lt", "manual_seed", "masked_fill", "masked_select", "matmul", "max",
-    "maximum", "mean", "meshgrid", "metrics", "min", "minimum", "mm", "models", "movedim",
-    "mul", "multiply", "narrow", "ne", "neg", "negative", "nn", "no_grad", "nonzero", "norm",
-    "not_equal", "ones", "ones_like", "ops", "optim", "outer", "permute", "plot", "pow", "prod",
-    "profile", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like",
-    "randperm", "reciprocal", "record", "relu", "remainder", "repeat_interleave", "reshape",
-    "roll", "round", "rsqrt", "save", "scatter", "scatter_add", "set_float32_matmul_precision",
-    "set_grad_enabled", "set_num_threads", "short", "sigmoid", "sign", "sin", "softmax", "sort",
-    "split", "sqrt", "square", "squeeze", "stack", "std", "sub", "subtract", "sum", "summary",
-    "swapaxes", "t", "take_along_dim", "tan", "tanh", "teach", "tensor", "tile", "topk", "training",
-    "transpose", "tril", "triu", "true_divide", "trunc", "uint8", "unbind", "unflatten",
-    "unsqueeze", "use", "var", "where", "zeros", "zeros_like",
+    "Function", "Tensor", "abs", "absolute", "add", "all", "allclose", "amax", "amin", "amp", "any",
+    "arange", "argmax", "argmin", "argsort", "as_tensor", "autocast", "autograd", "backend",
+    "bernoulli", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "bmm", "bool", "boxes",
+    "broadcast_tensors", "cat", "ceil", "channel_shuffle", "chunk", "clamp", "clip", "clone", "cos",
+    "cuda", "cumsum", "data", "default_device", "detect_anomaly", "device", "diagonal", "div",
+    "divide", "dot", "double", "einsum", "empty", "empty_like", "enable_grad", "eq", "equal", "erf",
+    "exp", "explain", "expm1", "eye", "flatten", "flip", "float", "float16", "float32", "float64",
+    "floor", "floor_divide", "from_dlpack", "from_numpy", "full", "full_like", "gather", "ge",
+    "get_autocast_dtype", "get_float32_matmul_precision", "get_num_threads", "grad", "gradcheck",
+    "gradgradcheck", "greater", "greater_equal", "gt", "half", "index_put", "index_select",
+    "inference_mode", "int", "int8", "int16", "int32", "int64", "io", "is_autocast_enabled",
+    "is_grad_enabled", "is_tensor", "isclose", "isfinite", "isinf", "isnan", "le", "less",
+    "less_equal", "linspace", "load", "log", "log1p", "log2", "log10", "log_softmax", "logical_and",
+    "logical_not", "logical_or", "logical_xor", "logsumexp", "long", "lt", "manual_seed",
+    "masked_fill", "masked_select", "masks", "matmul", "max", "maximum", "mean", "meshgrid",
+    "metrics", "min", "minimum", "mm", "models", "movedim", "mul", "multiply", "narrow", "ne",
+    "neg", "negative", "nn", "no_grad", "nonzero", "norm", "not_equal", "ones", "ones_like", "ops",
+    "optim", "outer", "permute", "plot", "pow", "prod", "profile", "rand", "rand_like", "randint",
+    "randint_like", "randn", "randn_like", "randperm", "reciprocal", "record", "relu", "remainder",
+    "repeat_interleave", "reshape", "roll", "round", "rsqrt", "save", "scatter", "scatter_add",
+    "set_float32_matmul_precision", "set_grad_enabled", "set_num_threads", "short", "sigmoid",
+    "sign", "sin", "softmax", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "sub",
+    "subtract", "sum", "summary", "swapaxes", "t", "take_along_dim", "tan", "tanh", "teach",
+    "tensor", "tile", "topk", "training", "transpose", "tril", "triu", "true_divide", "trunc",
+    "uint8", "unbind", "unflatten", "unsqueeze", "use", "var", "where", "zeros", "zeros_like",
 ]
 # fmt: on

@@ -10,6 +10,8 @@ minidl predict runs/unet scene.png     draw what each of its pixels shows, or wh
 minidl ablate lenet5 --without augment train with and without a part of the recipe, over seeds
 minidl summary resnet20                layers, shapes, parameters, multiply-adds
 minidl models                          the networks there are, and what they cost
+minidl lessons build                   run the lessons; notebooks and pages go to runs/lessons
+minidl assign grade A2 layers.py       run an assignment's checks on a submission
 minidl doctor                          devices, BLAS, threads, versions, data
 """
 
@@ -45,6 +47,8 @@ from .plot import (
     report,
     segmentation_grid,
 )
+from .teach.assign import command as assignments
+from .teach.lessons import build_lessons, find_lessons
 from .training import evaluate
 from .training.ablation import Trial, ablate, table, variations
 from .training.augment import AUGMENTS, JOINT_AUGMENTS, OBJECT_AUGMENTS
@@ -494,6 +498,28 @@ def _measure_blas(without: dict[str, None]) -> dict:
     return json.loads(result.stdout)
 
 
+# -- lessons -------------------------------------------------------------------------------------
+
+
+def lessons(args: argparse.Namespace) -> None:
+    """List the lessons, or run them and build notebooks and pages."""
+    if args.action == "list":
+        for lesson in find_lessons():
+            print(f"{lesson.stem:<34} {lesson.title}")
+    else:
+        build_lessons(args.names, args.out, args.jobs, args.notebooks_only)
+
+
+# -- assignments ---------------------------------------------------------------------------------
+
+
+def assign(args: argparse.Namespace) -> None:
+    """Write handouts of assignments, check and grade submissions."""
+    status = assignments.run(args)
+    if status:
+        raise SystemExit(status)
+
+
 # -- arguments -----------------------------------------------------------------------------------
 
 
@@ -683,8 +709,22 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("model", metavar="MODEL", help="a network; see `minidl models`")
     sub.add_argument("--input", type=_shape, metavar="CxHxW", help="shape of one image")
 
+    assignments.add_arguments(verb("assign", assign))
     verb("models", list_models)
     verb("doctor", doctor)
+
+    sub = verb("lessons", lessons)
+    actions = sub.add_subparsers(dest="action", required=True, metavar="ACTION", help="what to do")
+    actions.add_parser("list", help="their names and titles")
+    sub = actions.add_parser("build", help="a notebook and a page of each, and a list of them")
+    sub.add_argument("names", nargs="*", metavar="LESSON", help="as 3 or 03_scalar_autograd")
+    sub.add_argument("--out", default="runs/lessons", metavar="FOLDER")
+    sub.add_argument(
+        "--jobs", type=_count, help="lessons at a time (default: as many as processors)"
+    )
+    sub.add_argument(
+        "--notebooks-only", action="store_true", help="run nothing: notebooks to work through"
+    )
     return parser
 
 
