@@ -18,19 +18,20 @@ import numpy as np
 import minidl as md
 from minidl.teach import step_through
 
-BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#777777"
+GREY = "#777777"
 
 # %% [markdown]
 # ## A batch of pictures
 #
 # Pictures come in batches of shape `(N, C, H, W)`: $N$ pictures, $C$ channels (1 for grey, 3 for
-# red, green and blue), $H$ rows, $W$ columns. PyTorch uses the same order. Here are eight of the
-# 4,000 handwritten digits that come with minidl.
+# red, green and blue), $H$ rows, $W$ columns. PyTorch uses the same order. Here are the first eight
+# of the 4,000 handwritten digits for training that come with minidl.
 
 # %%
 digits = md.data.digits()
 batch = np.stack([digits[i][0].numpy() for i in range(8)])
 print(batch.shape, batch.dtype, f"from {batch.min():.1f} to {batch.max():.1f}")
+assert len(digits) == 4000
 assert batch.shape == (8, 1, 28, 28)
 assert batch.dtype == np.float32
 
@@ -232,9 +233,10 @@ assert np.allclose(ours.numpy(), normal, atol=1e-5)
 
 # %%
 x = md.tensor([[1.0, 2.0, 6.0], [0.0, 4.0, 5.0]], requires_grad=True)
+factors = md.tensor([[1.0, 0.0, 2.0], [0.0, 3.0, 0.0]])  # so that the gradients differ
 with md.record() as tape:
     centred = x - x.mean(1, keepdim=True)
-    (centred * md.tensor([[1.0, 0.0, 2.0], [0.0, 3.0, 0.0]])).sum().backward()
+    (centred * factors).sum().backward()
 assert centred.tolist() == [[-2.0, -1.0, 3.0], [-3.0, 1.0, 2.0]]
 assert (tape.events[6].phase, tape.events[6].op) == ("backward", "Sub")
 step_through(tape, "01_arrays_broadcasting", "Subtracting the mean of each row")
@@ -264,8 +266,8 @@ assert np.allclose(product, md.einsum("nij,jk->nik", md.tensor(A), md.tensor(B))
 #
 # Networks compute in float32: 4 bytes a number, half the memory of float64, and twice as many
 # numbers in each instruction of a processor. The price is precision: 24 binary digits, about 7
-# decimal ones. A number smaller than its neighbour by more than $2^{24}$ is lost when they are
-# added:
+# decimal ones. If one number is about $2^{24}$ times as large as another, or more, the smaller one
+# is lost when they are added:
 
 # %%
 big = np.float32(2**24)
@@ -319,14 +321,15 @@ assert md.tensor([1.0, 2.0]).dtype == md.float32
 # 4)`.
 # </details>
 #
-# 4. Your loss is $N$ times too large in memory and does not fall to 0. What do you print first?
+# 4. The array of your squared errors is $N$ times as large as you thought, and its mean does not
+#   fall to 0. What do you print first?
 #
 # <details><summary>Answer</summary>
 # The shapes of prediction, target and their difference.
 # </details>
 #
-# 5. You want the mean colour of each channel over a batch, in a form that can be subtracted from
-#   it.
+# 5. You want the mean of each channel over a batch `x`, in a form that can be subtracted from `x`.
+#   What do you write?
 #
 # <details><summary>Answer</summary>
 # `x.mean((0, 2, 3), keepdims=True)`, of shape `(1, C, 1, 1)`.

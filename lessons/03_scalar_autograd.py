@@ -212,7 +212,7 @@ def draw(result, names, title):
             arrow = {"arrowstyle": "-|>", "color": GREY, "shrinkA": 33, "shrinkB": 33}
             arrow["connectionstyle"] = f"arc3,rad={bend}"
             ax.annotate("", (x, y), (px, py), arrowprops=arrow)
-            at = ((px + x) / 2, (py + y) / 2 - 0.64 * bend * (x - px))
+            at = ((px + x) / 2, (py + y) / 2 - 0.75 * bend * (x - px))
             white = {"fc": "white", "ec": "none", "pad": 0.5}
             ax.text(
                 *at,
@@ -256,6 +256,8 @@ def backward_with_assignment(result):
             parent.grad = number.grad * local
 
 
+backward(f)  # once more: question 5 below asks about it
+assert x3.grad == 20.0
 x3.grad = 0.0
 backward_with_assignment(f)
 print(f"with += 7.0, with = {x3.grad}")
@@ -532,11 +534,14 @@ assert np.allclose(W2.grad.numpy(), [p.grad for p in parameters[1][:8]], atol=1e
 # two forward passes for each weight.
 # </details>
 #
-# 5. You call `backward` twice and the gradients have doubled. Is that a mistake of the engine?
+# 5. After `backward(f)` for $f = x \cdot x + x$ at $x = 3$ the gradient of $x$ is 7. You call
+#   `backward(f)` once more, without setting anything to zero. Why is it 20 then, and not 14?
 #
 # <details><summary>Answer</summary>
-# No. Gradients are added to what is there, so that several uses, or several losses, add up. Set
-# them to zero before the next step.
+# Gradients are added to what is there, so that several uses, or several losses, add up. For $x$
+# that would make $7 + 7$. But $x \cdot x$, in between, has kept its gradient too: it has become 2,
+# and hands on 2 · (3 + 3). With the 1 of the last arrow that is $7 + 12 + 1$. An engine that can go
+# back twice must begin afresh with the numbers in between, and add up at the inputs only.
 # </details>
 #
 # ## Change one thing

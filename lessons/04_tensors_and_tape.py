@@ -26,7 +26,8 @@ BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#777777"
 # Lesson 03 remembered every single number. With arrays, an operation remembers its arrays, and one
 # operation does the work of thousands of numbers. What happened is written on a **tape**: a list of
 # entries (output, inputs, rule), in the order of their happening. A rule takes the gradient of the
-# output and gives those of the inputs. The way back is the list, read from its end.
+# output and gives those of the inputs, each of the shape of its input. The way back is the list,
+# read from its end.
 
 
 # %%
@@ -50,7 +51,7 @@ def backward(result):
     result.grad = np.ones_like(result.value)
     for output, inputs, rule in reversed(Array.tape):
         for x, gradient in zip(inputs, rule(output.grad), strict=True):
-            assert gradient.shape == x.value.shape, "a gradient has the shape of what it is of"
+            assert gradient.shape == x.value.shape, f"{gradient.shape} for an array {x.value.shape}"
             x.grad += gradient
 
 
@@ -147,8 +148,9 @@ for name in values:
 #
 # On the page: three rows, a weight matrix, a bias of shape `(2,)`. In step 2 point at a cell of the
 # sum: one cell of the bias lights up for the whole column. In step 3, on the way back, point at a
-# cell of the bias' gradient: the whole column above it is its sum. In step 4 a cell of the weight's
-# gradient is an inner product of a column of $X$ with a column of $G$.
+# cell of the bias' gradient $\partial b$: it is the sum of a whole column of $\partial y$. In step
+# 4 a cell of the weight's gradient is an inner product of a column of $X$ with a column of $G$,
+# which the page calls $\partial y$.
 
 # %%
 X = md.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
@@ -211,8 +213,10 @@ assert w.grad.tolist() == [3.0, 3.0]
 #
 # An operation is recorded only if one of its inputs asks for a gradient, directly or because it was
 # computed from one that does. In `no_grad` nothing is recorded; `detach` gives the same numbers
-# without a past. What is recorded keeps arrays alive. Count their bytes for a stack of 20 layers:
-# 21 results of $64 \cdot 256$ numbers, the ones a backward would need, against none.
+# without a past. What is recorded keeps arrays alive. Count the bytes that `tanh` keeps in a stack
+# of 20 layers: 20 results of $64 \cdot 256$ numbers of 4 bytes, which its backward would need,
+# against none. (`md.record`, which writes the pages of steps, lists all that is computed, whether
+# a backward may follow or not; `saved` is how many bytes an operation keeps for it.)
 
 # %%
 layers = [md.randn(256, 256) * 0.05 for _ in range(20)]

@@ -892,7 +892,8 @@ def softmax_rule(x, axis, grad):
             Cause("sum of the gradient forgotten", [grad - p, grad - p * grad], why),
             Cause(
                 "summed along another axis",
-                [grad - p * grad.sum(axis=i, keepdims=True) for i in others],
+                [grad - p * grad.sum(axis=i, keepdims=True) for i in others]
+                + [grad - p * grad.sum()],
                 "The sum of the gradients goes along the axis of the softmax.",
             ),
         ],

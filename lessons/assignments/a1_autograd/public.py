@@ -44,7 +44,20 @@ def sums_to(expected):
     return found
 
 
-def mistakes(i, gradients, with_ones):
+def summed_early(rule, shape):
+    """What comes of adding up the copies first: for each input, of an operation entry by entry.
+
+    With both inputs written out in the result's shape, the gradient for ones is how each entry of
+    the result changes. It belongs to the cotangent before the sum, not after it.
+    """
+    full = [np.broadcast_to(x, shape).copy() for x in rule.arrays]
+    changes = oracle(rule.formula, np.ones(shape), *full)[1]
+    for x, change in zip(rule.arrays, changes, strict=True):
+        (alone,) = oracle(lambda x: x.expand(*shape), rule.grad, x)[1]
+        yield alone * change
+
+
+def mistakes(i, gradients, with_ones, early=()):
     """What goes wrong with the gradient of input i in every operation."""
     found = [
         Cause(
@@ -61,6 +74,15 @@ def mistakes(i, gradients, with_ones):
             "gradient is the sum of theirs; see unbroadcast.",
         ),
     ]
+    if early and early[i].shape != gradients[i].shape:
+        found.append(
+            Cause(
+                "copies added up too early",
+                early[i],
+                "This input was broadcast, and the gradients of its copies differ. First the "
+                "gradient of every copy, in the shape of the result; then unbroadcast.",
+            )
+        )
     if len(gradients) == 2 and gradients[0].shape == gradients[1].shape:
         found.append(
             Cause(
@@ -151,6 +173,7 @@ def compare_rule(rule, got):
     given = " and ".join(str(x.shape) for x in rule.arrays) + given
     result, gradients = oracle(rule.formula, rule.grad, *rule.arrays)
     with_ones = oracle(rule.formula, np.ones_like(rule.grad), *rule.arrays)[1]
+    early = tuple(summed_early(rule, result.shape)) if op in ("Mul", "Div") else ()
     compare(
         f"{op} of {given}: result of forward",
         got["result"],
@@ -167,7 +190,7 @@ def compare_rule(rule, got):
     )
     for i in range(count):
         which = f"{op} of {given}: gradient of {'the input' if count == 1 else 'ab'[i]}"
-        causes = [*rule.causes[i], *mistakes(i, gradients, with_ones)]
+        causes = [*rule.causes[i], *mistakes(i, gradients, with_ones, early)]
         compare(which, got[f"gradient {i}"], gradients[i], causes=causes, look=rule.look)
         again = Cause(
             "changed by backward",
@@ -713,7 +736,10 @@ def formulas_of_tensors(student, rng):
     """All together: formulas written with Tensor's operators, value and gradients."""
     a, b = rng.standard_normal((4, 3)), rng.uniform(1, 2, (4, 3))
     grad = rng.standard_normal((4, 3))
-    look = "Which parts of it lose points in parts 1, 3 and 4? See calls.expression."
+    look = (
+        "Which parts of it lose points in parts 1, 3 and 4? See calls.expression. If none does: "
+        "check_rule tries one operation, also those without a public check, as Div."
+    )
     formulas = {
         "arithmetic": lambda a, b: (1 - a) * b / (2 + a**2) - 3 / b + (-a),
         "statistics": lambda a, b: (a - a.mean(0)) / (a - b).exp().sum(1, keepdim=True),
@@ -725,6 +751,13 @@ def formulas_of_tensors(student, rng):
         compare(f"{name}: value", got["value"], value, look=look)
         for which, expected in zip("ab", gradients, strict=True):
             key = f"gradient of {which}"
+            require(
+                got[key] is not None,
+                f"{name}: after backward {which}.grad must be an array; it is None",
+                cause="no gradient arrived: was each operation recorded by apply, and is every "
+                "leaf in topological_order?",
+                look="The other checks of part 4.",
+            )
             compare(f"{name}: {key}", got[key], expected, look=look)
 
 
@@ -744,15 +777,23 @@ def log_softmax(x, axis, grad, of_result=()):
         "j = i and for another j?"
     )
     options = {"axis": axis}
-    return Rule(
-        "LogSoftmax",
-        lambda x: md.log_softmax(x, axis),
-        grad,
-        (x,),
-        options,
-        of_result=of_result,
-        look=look,
-    )
+
+    def formula(x):
+        return md.log_softmax(x, axis)
+
+    # What is right for a cotangent whose entries have the sum 1 along the axis, taken for all:
+    one = np.zeros_like(grad)
+    np.moveaxis(one, axis, 0)[0] = 1.0
+    as_for_one = grad + oracle(formula, one, x)[1][0] - one
+    causes = [
+        Cause(
+            "sum of the gradient forgotten",
+            as_for_one,
+            "This is right only where the entries of grad in a row have the sum 1. All results of "
+            "a row share one sum of exp: through it each of them depends on each x of the row.",
+        )
+    ]
+    return Rule("LogSoftmax", formula, grad, (x,), options, (causes,), of_result, look)
 
 
 @check(points=2, part=PART5)

@@ -65,6 +65,8 @@ def main() -> None:
     os.dup2(nothing, 0)
     os.close(nothing)
     folder = os.getcwd()
+    if "minidl" in request["allowed"]:
+        ready(["minidl"])
     files = {}
     for name in [*request["files"], "calls.py"]:
         with open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
@@ -96,6 +98,17 @@ def main() -> None:
     while message:
         message = message[os.write(answers, message) :]
     os._exit(0)  # neither threads nor atexit functions of the student's are waited for
+
+
+def ready(modules: list[str]) -> None:
+    """Import packages before the fences go up, with all that they in turn import and read."""
+    for name in modules:
+        with contextlib.suppress(Exception):  # then what needs it fails, and says so
+            importlib.import_module(name)
+    threads = sys.modules.get("minidl.backend.cpu.threads")
+    if threads is not None:
+        with threads.one_blas_thread:  # it looks for the library in /proc when first entered
+            pass
 
 
 def can_open(path: str) -> bool:
@@ -207,9 +220,7 @@ def serve(modules: list[str]) -> None:
     """
     import socket
 
-    for name in ("numpy.fft", "numpy.linalg", "numpy.random", "numpy.lib.stride_tricks", *modules):
-        with contextlib.suppress(Exception):  # then what needs it fails, and says so
-            importlib.import_module(name)
+    ready(["numpy.fft", "numpy.linalg", "numpy.random", "numpy.lib.stride_tricks", *modules])
     with contextlib.suppress(OSError):
         fences.adopt_orphans()
     gc.freeze()
