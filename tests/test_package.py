@@ -149,7 +149,11 @@ def test_every_operation_that_torch_has_at_its_top_level_is_at_minidls():
 OWN_TOP_LEVEL = {
     *("Function", "data", "default_device", "detect_anomaly", "from_dlpack", "grad", "gradcheck"),
     *("gradgradcheck", "io", "metrics", "models", "ops", "plot", "profile", "record", "summary"),
-    *("boxes", "masks", "teach",),
+    *(
+        "boxes",
+        "masks",
+        "teach",
+    ),
     *("training", "use", "backend", "explain"),
 }
 OWN_FUNCTIONS = {

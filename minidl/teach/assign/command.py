@@ -17,7 +17,7 @@ from pathlib import Path
 from .assignment import Assignment, known, load
 from .grade import MINUTES, Report, grade
 from .many import Task, cores, grade_many
-from .release import release
+from .release import KEPT, release
 from .report import as_csv, as_gradescope, as_json, text, write
 from .sandbox import Sandbox
 from .submissions import Submission, collect, read_one
@@ -166,11 +166,9 @@ def _grade(args: argparse.Namespace) -> int:
 
 
 def _secrets(assignment: Assignment) -> list[Path]:
-    """The files that no submission may read: hidden checks, bugs, solutions."""
-    found = [assignment.folder / "hidden.py", assignment.folder / "bugs.py"]
-    found += [assignment.folder / name for name in assignment.files]
-    found += sorted((assignment.folder / "alternatives").glob("*.py"))
-    return [path for path in found if path.is_file()]
+    """The files that no submission may read: hidden checks, bugs, solutions, what they import."""
+    found = [path for path in sorted(assignment.folder.glob("*.py")) if path.name not in KEPT]
+    return found + sorted((assignment.folder / "alternatives").glob("*.py"))
 
 
 class _Results:

@@ -104,11 +104,14 @@ def _limits(confinement: Confinement) -> str:
         limits["RLIMIT_NPROC"] = 64
     refused = []
     for name, limit in limits.items():
+        # At the soft limit of time a process is ended by SIGXCPU, which says why; who ignores that
+        # is killed a second later.
+        hard = limit + (name == "RLIMIT_CPU")
         if sys.platform == "darwin" and name in ("RLIMIT_DATA", "RLIMIT_AS"):
             refused.append(name)  # it can be set there, and is not heeded
             continue
         try:
-            resource.setrlimit(getattr(resource, name), (limit, limit))
+            resource.setrlimit(getattr(resource, name), (limit, hard))
         except (AttributeError, ValueError, OSError):
             refused.append(name)
     return f"without {', '.join(refused)}" if refused else "on"

@@ -251,7 +251,7 @@ def _verdict(answer: bytes, reply: Reply, limits: Limits) -> Ended:
             "Look for a loop that does not end, and for what waits or sleeps.",
             slow=True,
         )
-    if killed in _signals("SIGXCPU") or (killed == 9 and reply["cpu"] > 0.9 * limits.seconds):
+    if killed in _signals("SIGXCPU") or (killed == 9 and reply["cpu"] > limits.seconds):
         return Ended(
             f"no answer within {limits.seconds:g} s of processor time",
             "too slow",

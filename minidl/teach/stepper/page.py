@@ -6,7 +6,6 @@ import base64
 import html
 import json
 import linecache
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -169,7 +168,10 @@ def _place(line: str) -> tuple[str, str, str]:
     """(file without its folder, line number, text of the line) of "folder/file.py:12"."""
     file, _, number = line.rpartition(":")
     source = linecache.getline(file, int(number)).strip()
-    return os.path.basename(file.replace("\\", "/")), number, source
+    *folders, name = file.replace("\\", "/").split("/")
+    if folders and folders[-1].startswith("ipykernel_"):  # a notebook's cell, under a number
+        name = "cell"
+    return name, number, source
 
 
 def _described(parameters: dict[str, Any]) -> list[tuple[str, str]]:

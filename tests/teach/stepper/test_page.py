@@ -9,6 +9,7 @@ import pytest
 
 import minidl as md
 from minidl.nn import functional as F
+from minidl.teach.stepper.page import _place
 
 
 def computation(channels=2, size=6):
@@ -146,3 +147,8 @@ def test_an_empty_batch_and_numbers_alone_have_a_page(tmp_path):
         md.tensor(2.0) * md.tensor(3.0)
     tape.html(tmp_path / "page.html")
     assert len(tape_of(tmp_path / "page.html")["steps"]) == 2
+
+
+def test_a_line_of_a_notebook_is_said_to_be_in_a_cell():
+    assert _place("/tmp/ipykernel_312/2949169135.py:4")[:2] == ("cell", "4")
+    assert _place("/home/ada/lesson.py:12")[:2] == ("lesson.py", "12")
