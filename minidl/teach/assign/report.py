@@ -36,7 +36,7 @@ def text(report: Report, *, hidden: bool = True) -> str:
         return f"{report.submission}: NOT GRADED, the grader failed: {clean(report.failure)}"
     lines = [f"{clean(report.submission)}: {report.score:g} of {report.points:g} points"]
     lines += [clean(note) for note in report.notes]
-    part = None
+    part = said = None
     for outcome in report.outcomes:
         if outcome.part != part:
             part = outcome.part
@@ -49,7 +49,13 @@ def text(report: Report, *, hidden: bool = True) -> str:
             # Nothing to explain: a line, so that what is wrong is not lost among these.
             lines.append(f"  todo  {title}. {clean(wrong.look)}")
             continue
+        if wrong is not None and wrong.cause and (wrong.cause, wrong.got) == said:
+            del lines[len(lines) - (not lines[-1]) :]
+            lines.append(f"  FAIL  {title}. As above: {clean(wrong.cause)}.")
+            continue
         lines.append(f"  {'ok  ' if outcome.passed else 'FAIL'}  {title}")
+        if wrong is not None:
+            said = wrong.cause, wrong.got
         if not outcome.passed:
             lines += [textwrap.indent(feedback(outcome), " " * 8), ""]
     if not hidden:

@@ -34,6 +34,23 @@ def made():
     )
 
 
+def test_the_same_again_takes_a_line():
+    wrong = Wrong("an answer", "SyntaxError", "syntax error", "", "layers.py:7.")
+    outcomes = [
+        Outcome(name, part, 2, "Pooling.", False, 0, wrong)
+        for name, part in (("pool", "1. Pool"), ("unpool", "1. Pool"), ("norm", "2. Norm"))
+    ]
+    lines = text(Report("ada", outcomes, [], 1.0, 1)).splitlines()
+    assert sum("SyntaxError" in line for line in lines) == 1
+    again = "As above: syntax error."
+    assert lines[-4:] == [
+        f"  FAIL  0/2  unpool. {again}",
+        "",
+        "2. Norm  (0 of 2)",
+        f"  FAIL  0/2  norm. {again}",
+    ]
+
+
 def test_what_is_not_written_yet_takes_a_line():
     wrong = Wrong("an answer", "NotImplementedError", UNWRITTEN, "", "Write it: layers.py:7.")
     outcomes = [Outcome("pool", "2. Pooling", 5, "Pooling.", True, 0, wrong)]
