@@ -15,6 +15,7 @@ import minidl as md
 from minidl.cli import main
 from minidl.teach.assign import command
 
+from ..ctrl_c import heed_ctrl_c
 from .conftest import FILES, RIGHT, write_assignment
 
 PLACE = {**os.environ, "PYTHONPATH": str(pathlib.Path(md.__file__).parents[1])}
@@ -194,6 +195,7 @@ def test_ctrl_c_keeps_what_is_graded_and_leaves_no_process(folder, tmp_path, job
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        preexec_fn=heed_ctrl_c,
     )
     end = time.monotonic() + 60
     while not results.exists() or len(json.loads(results.read_text())["submissions"]) < 3:

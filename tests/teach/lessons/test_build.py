@@ -13,6 +13,8 @@ import minidl as md
 from minidl.cli import main
 from minidl.teach.lessons import source
 
+from ..ctrl_c import heed_ctrl_c
+
 GOOD = """\
 # %% [markdown]
 # # {number}. Good
@@ -150,7 +152,7 @@ def test_ctrl_c_ends_the_build_and_its_processes(lessons, tmp_path):
     )
     command = [sys.executable, "-m", "minidl", "lessons", "build", "2", "--out", "out"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(command, env=PLACE, text=True, **pipes)
+    process = subprocess.Popen(command, env=PLACE, text=True, preexec_fn=heed_ctrl_c, **pipes)
     file = pathlib.Path("out", "pid")
     end = time.monotonic() + 120
     while not (file.exists() and file.read_text()):
