@@ -1,7 +1,7 @@
 """A training step of Faster R-CNN, minidl's beside torchvision's, from the same weights.
 
 torchvision's RoIAlign and NMS are compiled for one build of torch, and do not load beside another.
-Where they do not, it is lent minidl's, which are no slower: then the row compares all the rest.
+Where they do not, it is lent minidl's: then the row compares all the rest.
 """
 
 from __future__ import annotations
